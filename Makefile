@@ -1,0 +1,45 @@
+# `make demo` and `make test` do all the set-up. PYTHON picks the interpreter (3.10 or newer).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(abspath $(BIN)):$(PATH)
+export PYTHONPATH :=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test unit lint compat soak lock clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
+
+setup: $(VENV)/.done  ## .venv in this checkout, from requirements.lock
+
+$(VENV)/.done: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Asfitted needs Python 3.10 or newer, this is %s; say PYTHON=python3.11" % sys.version.split()[0])'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+demo: setup  ## train, promote, serve and log on real flights
+	$(BIN)/python examples/flights/demo.py
+
+test: setup lint unit  ## everything that guards main
+	$(BIN)/python -m pytest tests/conformance tests/e2e -n 2 --dist loadgroup -m "not soak"
+
+unit: setup
+	$(BIN)/python -m pytest tests/unit -n 2 -m "not soak"
+
+lint: setup
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+compat: setup  ## the tests in the corner environments
+	$(BIN)/python tests/compat.py
+
+soak: setup  ## long runs: kill -9 under load, fuzz
+	$(BIN)/python -m pytest tests -m soak
+
+lock: setup  ## write requirements.lock anew, for every supported Python
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --extra dev --no-emit-package asfitted --no-annotate --no-header pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .compat
