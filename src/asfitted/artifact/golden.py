@@ -1,0 +1,121 @@
+"""golden.parquet: rows and the answers that training gave, to be given again at load."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from asfitted.artifact import layout, numerics
+from asfitted.errors import ArtifactDamaged
+
+OUTPUT = "output."
+_META = b"asfitted.golden"
+
+# Where the numerics differ, sqrt(eps) of the output's type: half the digits.
+# Below that lie the differences of BLAS kernels, above it those of a wrong model.
+
+
+def tolerance(values: np.ndarray[Any, Any]) -> float:
+    """Return the relative difference that other numerics may make; 0 for labels."""
+    if values.dtype.kind != "f":
+        return 0.0
+    return float(np.sqrt(np.finfo(values.dtype).eps))
+
+
+def write(root: Path, inputs: pd.DataFrame, outputs: pd.DataFrame) -> None:
+    """Write the golden examples.
+
+    Parameters
+    ----------
+    root : Path
+    inputs : DataFrame of shape (n_rows, n_features)
+        Conformed; Categoricals are written as their values.
+    outputs : DataFrame of shape (n_rows, n_outputs)
+    """
+    plain = inputs.copy()
+    for name in plain.columns:
+        if isinstance(plain[name].dtype, pd.CategoricalDtype):
+            plain[name] = plain[name].astype(
+                plain[name].cat.categories.dtype if _whole(plain[name]) else object
+            )
+        if plain[name].dtype.kind == "M":
+            # What is conformed is in UTC; the zone says so to whoever reads it.
+            plain[name] = plain[name].dt.tz_localize("UTC")
+    both = pd.concat(
+        [plain.reset_index(drop=True), outputs.add_prefix(OUTPUT).reset_index(drop=True)], axis=1
+    )
+    table = pa.Table.from_pandas(both, preserve_index=False)
+    meta = {
+        "tolerance": {name: tolerance(outputs[name].to_numpy()) for name in outputs},
+        "numerics": numerics.fingerprint(),
+    }
+    table = table.replace_schema_metadata(
+        {**(table.schema.metadata or {}), _META: json.dumps(meta).encode()}
+    )
+    pq.write_table(table, root / layout.GOLDEN)
+
+
+def _whole(series: pd.Series[Any]) -> bool:
+    return bool(series.cat.categories.dtype.kind == "i" and series.notna().all())
+
+
+def read(root: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Return (inputs, outputs, what was written about them).
+
+    Raises
+    ------
+    ArtifactDamaged
+    """
+    try:
+        table = pq.read_table(root / layout.GOLDEN)
+        meta = json.loads(table.schema.metadata[_META])
+        frame = table.to_pandas()
+    except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
+        raise ArtifactDamaged(
+            "the golden examples cannot be read", str(root / layout.GOLDEN)
+        ) from error
+    is_output = frame.columns.str.startswith(OUTPUT)
+    outputs = frame.loc[:, is_output].rename(columns=lambda name: name.removeprefix(OUTPUT))
+    return frame.loc[:, ~is_output], outputs, meta
+
+
+def differences(
+    expected: pd.DataFrame, given: pd.DataFrame, meta: dict[str, Any]
+) -> tuple[int, float]:
+    """Compare answers with the golden ones.
+
+    Returns
+    -------
+    (n_rows, largest) : (int, float)
+        How many rows differ by more than allowed, and the largest relative
+        difference of a number (NaN where it is not about numbers).
+    """
+    if list(expected.columns) != list(given.columns) or len(expected) != len(given):
+        return len(expected), float("nan")
+    same_numerics = meta["numerics"] == json.loads(json.dumps(numerics.fingerprint()))
+    wrong = np.zeros(len(expected), dtype=bool)
+    largest = 0.0
+    for name in expected.columns:
+        was, now = expected[name].to_numpy(), given[name].to_numpy()
+        allowed = 0.0 if same_numerics else float(meta["tolerance"][name])
+        if was.dtype.kind == "f" and now.dtype.kind == "f":
+            off = _relative(was.astype("float64"), now.astype("float64"))
+            largest = max(largest, float(off.max(initial=0)))
+            wrong |= off > allowed
+        else:
+            wrong |= np.array([a != b for a, b in zip(was, now, strict=True)], dtype=bool)
+    return int(wrong.sum()), largest
+
+
+def _relative(was: np.ndarray[Any, Any], now: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    both_nan = np.isnan(was) & np.isnan(now)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scale = np.maximum(np.abs(was), np.abs(now))
+        off = np.where(was == now, 0.0, np.abs(was - now) / np.where(scale > 0, scale, 1.0))
+    return np.where(both_nan, 0.0, np.where(np.isnan(off), np.inf, off))

@@ -1,0 +1,363 @@
+"""registry_config.yaml, the one configuration, as frozen data.
+
+This module travels inside model artifacts (the log's folder and its field policy
+are needed wherever a model answers), so it imports nothing but pydantic, the YAML
+reader and the errors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from asfitted import _yaml
+from asfitted.errors import ConfigError
+
+FILE_NAME = "registry_config.yaml"
+CONFIG_VARIABLE = "ASFITTED_CONFIG"
+LOG_VARIABLE = "ASFITTED_LOG"
+
+Policy = Literal["keep", "hash", "drop"]
+_STRICTNESS: tuple[Policy, ...] = ("keep", "hash", "drop")
+Name = Annotated[str, StringConstraints(min_length=1)]
+
+# What `asfitted.registry.holdout` can measure, and whether more is better. The names
+# are those of sklearn's scorers, without `neg_`: the value is the metric itself.
+HOLDOUT_METRICS: Mapping[str, bool] = {
+    "accuracy": True,
+    "average_precision": True,
+    "balanced_accuracy": True,
+    "brier_score": False,
+    "f1": True,
+    "f1_macro": True,
+    "log_loss": False,
+    "mae": False,
+    "mape": False,
+    "max_error": False,
+    "median_absolute_error": False,
+    "mse": False,
+    "precision": True,
+    "r2": True,
+    "recall": True,
+    "rmse": False,
+    "roc_auc": True,
+    "roc_auc_ovr": True,
+}
+# The further names under which MLflow's evaluation and autologging write them.
+_ALSO_KNOWN: Mapping[str, bool] = {
+    "accuracy_score": True,
+    "average_precision_score": True,
+    "balanced_accuracy_score": True,
+    "brier": False,
+    "brier_score_loss": False,
+    "explained_variance": True,
+    "f1_score": True,
+    "matthews_corrcoef": True,
+    "mean_absolute_error": False,
+    "mean_absolute_percentage_error": False,
+    "mean_squared_error": False,
+    "precision_recall_auc": True,
+    "precision_score": True,
+    "r2_score": True,
+    "recall_score": True,
+    "roc_auc_score": True,
+    "root_mean_squared_error": False,
+}
+_SPLIT = re.compile(r"^(train|training|val|valid|validation|test|eval|holdout)[_/ ]")
+
+
+def greater_is_better(metric: str) -> bool | None:
+    """Return whether more of `metric` is better; None where the name does not say.
+
+    Examples
+    --------
+    >>> greater_is_better("roc_auc"), greater_is_better("val_log_loss")
+    (True, False)
+    >>> greater_is_better("neg_log_loss"), greater_is_better("revenue")
+    (True, None)
+    """
+    name = _SPLIT.sub("", metric)
+    if name.startswith("neg_"):
+        inner = greater_is_better(name.removeprefix("neg_"))
+        return None if inner is None else not inner
+    return {**_ALSO_KNOWN, **HOLDOUT_METRICS}.get(name)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Holdout(_Section):
+    """Rows that both models are scored on: Parquet or CSV, relative to the config's folder."""
+
+    data: Name
+    target: Name
+
+
+class ProofGate(_Section):
+    """The version proves itself: its files, its environment, its golden examples."""
+
+    gate: Literal["proof"]
+
+
+class MetricGate(_Section):
+    """A metric stays within bounds, and near what the current holder of the alias has.
+
+    Attributes
+    ----------
+    metric : str
+        With a holdout one of `HOLDOUT_METRICS`, else the name it is logged under.
+    min, max : float, optional
+        Inclusive bounds, whichever direction is better.
+    max_drop : float, optional
+        At most this much worse than the current holder, in the metric's own unit.
+    greater_is_better : bool, optional
+        To be said where `max_drop` is given and the name does not say it.
+    holdout : Holdout, optional
+        Without it the metric is the one logged for the version in MLflow.
+    """
+
+    gate: Literal["metric"]
+    metric: Name
+    min: float | None = None
+    max: float | None = None
+    max_drop: Annotated[float, Field(ge=0)] | None = None
+    greater_is_better: bool | None = None
+    holdout: Holdout | None = None
+
+    @model_validator(mode="after")
+    def _is_a_gate(self) -> MetricGate:
+        if self.min is None and self.max is None and self.max_drop is None:
+            raise ValueError("a metric gate needs at least one of min, max and max_drop")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}: nothing can pass")
+        if self.holdout is not None and self.metric not in HOLDOUT_METRICS:
+            known = ", ".join(HOLDOUT_METRICS)
+            raise ValueError(f"a holdout cannot measure {self.metric!r}; it measures {known}")
+        known_direction = greater_is_better(self.metric)
+        if known_direction is None and self.max_drop is not None:
+            if self.greater_is_better is None:
+                raise ValueError(f"max_drop needs greater_is_better said for {self.metric!r}")
+        elif None not in (known_direction, self.greater_is_better) and (
+            known_direction is not self.greater_is_better
+        ):
+            # Taken at its word, this would let exactly the worse models through.
+            raise ValueError(
+                f"greater_is_better is {str(known_direction).lower()} for {self.metric!r}"
+            )
+        return self
+
+    @property
+    def more_is_better(self) -> bool:
+        """The direction, said or derived; only meaningful where it is known."""
+        said = self.greater_is_better
+        return bool(greater_is_better(self.metric) if said is None else said)
+
+    @property
+    def measured_by(self) -> str:
+        """Which measurement the gate wants: two gates on the same one share it."""
+        if self.holdout is None:
+            return f"{self.metric} as logged"
+        return f"{self.metric} of {self.holdout.target} on {self.holdout.data}"
+
+
+Gate = Annotated[ProofGate | MetricGate, Field(discriminator="gate")]
+_GATES: Mapping[str, type[_Section]] = {"proof": ProofGate, "metric": MetricGate}
+
+
+class Model(_Section):
+    """What is said about one registered model."""
+
+    fields: dict[Name, Policy] = {}
+    alias: Annotated[str, StringConstraints(pattern=r"^[\w-]+$")] | None = None
+    gates: tuple[Gate, ...] = ()
+
+    @model_validator(mode="after")
+    def _proves(self) -> Model:
+        if self.gates and not any(isinstance(gate, ProofGate) for gate in self.gates):
+            raise ValueError("gates without `- gate: proof`: every version has to prove itself")
+        return self
+
+
+class Log(_Section):
+    """Where predictions are recorded, and which columns never in clear."""
+
+    folder: Name = "prediction_log"
+    fields: dict[Name, Policy] = {}
+
+
+class Environment(_Section):
+    """Packages whose version may differ from the model's pins, each with the reason."""
+
+    allow: dict[Name, Name] = {}
+
+
+class Config(_Section):
+    """The whole file; `load_config` reads it.
+
+    Examples
+    --------
+    >>> Config(schema_version=1).model("flights").gates
+    ()
+    """
+
+    schema_version: Literal[1]
+    log: Log = Log()
+    environment: Environment = Environment()
+    models: dict[Name, Model] = {}
+    _path: Path | None = PrivateAttr(default=None)
+
+    @property
+    def path(self) -> Path | None:
+        """The file that was read, absolute; None where these are the defaults."""
+        return self._path
+
+    def resolve(self, path: str | Path) -> Path:
+        """Return `path` as an absolute one: the file's paths are relative to its folder."""
+        return (self._path.parent if self._path else Path.cwd()) / path
+
+    def log_folder(self) -> Path:
+        """Return the folder of the prediction log; the variable ASFITTED_LOG wins."""
+        override = os.environ.get(LOG_VARIABLE)
+        return Path(override).absolute() if override else self.resolve(self.log.folder)
+
+    def model(self, name: str) -> Model:
+        """Return what is said about the model `name`: nothing, where it is not named."""
+        return self.models.get(name, Model())
+
+    def field_policy(self, name: str) -> dict[str, Policy]:
+        """Return each column's policy for the model `name`; of two, the stricter.
+
+        Examples
+        --------
+        >>> config = Config(schema_version=1, log=Log(fields={"tail": "hash", "dest": "drop"}),
+        ...                 models={"flights": Model(fields={"tail": "drop", "dest": "keep"})})
+        >>> config.field_policy("flights")
+        {'tail': 'drop', 'dest': 'drop'}
+        """
+        policy = dict(self.log.fields)
+        for column, own in self.model(name).fields.items():
+            policy[column] = max(own, policy.get(column, own), key=_STRICTNESS.index)
+        return policy
+
+
+def load_config(path: str | Path | None = None) -> Config:
+    """Read the configuration.
+
+    Parameters
+    ----------
+    path : str or Path, optional
+        Else the file that ASFITTED_CONFIG names, else ``registry_config.yaml`` in
+        the working directory, else the defaults.
+
+    Raises
+    ------
+    ConfigError
+        With every problem, each as ``problem @ models.flights.gates[2].max_drop``.
+    """
+    said = path or os.environ.get(CONFIG_VARIABLE)
+    file = Path(said or FILE_NAME).absolute()
+    if not said and not file.exists():
+        return Config(schema_version=1)
+    try:
+        data = _yaml.load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("the configuration cannot be read", str(file)) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the configuration is not valid YAML: {error}", str(file)) from error
+    _check_keys(data, file)
+    try:
+        config = Config.model_validate_json(json.dumps({} if data is None else data))
+    except ValidationError as error:
+        raise _config_error(error, file) from error
+    config._path = file
+    return config
+
+
+def _check_keys(data: Any, file: Path, place: tuple[str | int, ...] = ()) -> None:
+    if isinstance(data, list):
+        for position, value in enumerate(data):
+            _check_keys(value, file, (*place, position))
+    elif isinstance(data, dict):
+        for key, value in data.items():
+            if not isinstance(key, str):
+                # A column called `no` or `on` is a boolean to YAML.
+                problem = f"the key {key!r} is not text @ {_dotted(place)}"
+                raise ConfigError(problem, str(file), "quote it")
+            _check_keys(value, file, (*place, key))
+
+
+def _config_error(error: ValidationError, file: Path) -> ConfigError:
+    problems, mends = [], []
+    for detail in error.errors(include_url=False):
+        problem, mend = _said(detail["type"], detail["msg"], detail["loc"], detail["input"])
+        problems.append(f"{problem} @ {_dotted(_without_tag(detail['loc']))}")
+        mends += [mend] if mend else []
+    return ConfigError("\n  ".join(problems), str(file), "; ".join(mends))
+
+
+def _said(kind: str, text: str, place: Sequence[str | int], value: Any) -> tuple[str, str]:
+    """Return the problem in this file's words, and the mend where it is established."""
+    if kind == "extra_forbidden":
+        known = list(_section_at(tuple(place[:-1])).model_fields)
+        close = get_close_matches(str(place[-1]), known, n=1)
+        if close:
+            return "unknown key", f"did you mean `{close[0]}` for `{place[-1]}`?"
+        return "unknown key", f"instead of `{place[-1]}`, say one of {', '.join(known)}"
+    if kind == "missing":
+        return "this key is required", ""
+    if kind in {"union_tag_invalid", "union_tag_not_found"}:
+        gates = ", ".join(_GATES)
+        said = value.get("gate") if isinstance(value, dict) else None
+        close = get_close_matches(str(said), list(_GATES), n=1)
+        mend = f"did you mean `{close[0]}` for `{said}`?" if close else ""
+        return f"no such gate; gates are {gates}", mend
+    if kind == "value_error":
+        return text.removeprefix("Value error, "), ""
+    if kind == "float_type" and isinstance(value, str) and re.match(r"^[\d.]+e-?\d+$", value):
+        # YAML 1.1 wants the dot: 1e-3 is text to it.
+        return "not a number", f"write {float(value)!r} for {value}"
+    return text[0].lower() + text[1:], ""
+
+
+def _section_at(place: tuple[str | int, ...]) -> type[_Section]:
+    match place:
+        case ("log",):
+            return Log
+        case ("environment",):
+            return Environment
+        case ("models", _):
+            return Model
+        case ("models", _, "gates", _, str() as tag):
+            return _GATES[tag]
+        case ("models", _, "gates", _, _, "holdout"):
+            return Holdout
+    return Config
+
+
+def _without_tag(place: Sequence[str | int]) -> tuple[str | int, ...]:
+    """Drop the name of the union's member, which pydantic puts behind a gate's position."""
+    if len(place) > 4 and place[2] == "gates":
+        return (*place[:4], *place[5:])
+    return tuple(place)
+
+
+def _dotted(place: Sequence[str | int]) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return text.removeprefix(".") or "the file"

@@ -1,0 +1,16 @@
+"""What a row must be, and the one piece of code that makes it so."""
+
+from asfitted.contract.conform import Conformed, Finding, conform
+from asfitted.contract.schema import Column, DataContract, Fill, Limits
+from asfitted.contract.step import Conform
+
+__all__ = [
+    "Column",
+    "Conform",
+    "Conformed",
+    "DataContract",
+    "Fill",
+    "Finding",
+    "Limits",
+    "conform",
+]

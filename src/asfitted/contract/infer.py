@@ -1,0 +1,206 @@
+"""Propose a contract from training data, with a comment beside each guess."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from asfitted import _yaml
+from asfitted._version import __version__
+from asfitted.contract.plain import Plain, plain
+from asfitted.contract.schema import DEFAULT_MAX_LENGTH, Column, DataContract, Limits
+from asfitted.errors import ContractInvalid
+
+# A text of a handful of spellings is a category whatever the sample's size.
+FEW = 20
+
+_Line = tuple[str, Any, str]
+
+
+def propose(frame: pd.DataFrame, *, keys: Sequence[str] = (), max_categories: int = 200) -> str:
+    """Return the YAML of a contract that `frame` conforms to.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (n_rows, n_columns)
+        The raw training frame.
+    keys : sequence of str
+        Columns to log and not to feed to the pipeline.
+    max_categories : int, default 200
+        A column of strings with more distinct values than this is text.
+
+    Raises
+    ------
+    ContractInvalid
+        Where the frame is empty, has unnamed or repeated columns, or a column
+        mixes types.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        raise ContractInvalid(
+            f"a contract is inferred from a DataFrame, not from {type(frame).__name__}",
+            mend="pass the raw training frame, with named columns",
+        )
+    _refuse_names(frame)
+    for key in keys:
+        if key not in frame.columns:
+            raise ContractInvalid(
+                f"the key {key!r} is not a column",
+                "the frame",
+                f"its columns are {', '.join(frame.columns)}",
+            )
+    today = dt.datetime.now(dt.timezone.utc).date()
+    lines = [
+        f"# Data contract, inferred from {len(frame):,} rows on {today} by asfitted {__version__}.",
+        "# Read it, edit it, commit it: what a comment calls a guess is yours to decide.",
+        *_head(tuple(keys), "refuse", Limits()),
+    ]
+    for name in frame.columns:
+        lines += _column(name, _guess(frame[name], name in keys, max_categories))
+    return "\n".join(lines) + "\n"
+
+
+def render(contract: DataContract) -> str:
+    """Return the YAML of a contract that was built in Python."""
+    lines = _head(contract.keys, contract.extra_columns, contract.limits)
+    for name, column in contract.columns.items():
+        said = column.model_dump(mode="json", exclude_unset=True)
+        lines += _column(name, [(rule, value, "") for rule, value in said.items()])
+    return "\n".join(lines) + "\n"
+
+
+def _refuse_names(frame: pd.DataFrame) -> None:
+    unnamed = [str(name) for name in frame.columns if not isinstance(name, str) or not name]
+    if unnamed:
+        raise ContractInvalid(
+            f"columns without a name in text: {', '.join(unnamed[:5])}",
+            "the frame",
+            "name them: frame.columns = [...]",
+        )
+    if frame.columns.has_duplicates:
+        twice = frame.columns[frame.columns.duplicated()].unique()
+        raise ContractInvalid(f"columns that stand there twice: {', '.join(twice)}", "the frame")
+    if frame.empty:
+        raise ContractInvalid("nothing can be inferred from an empty frame")
+
+
+def _head(keys: tuple[str, ...], extra: str, limits: Limits) -> list[str]:
+    return [
+        "schema_version: 1",
+        f"keys: {_yaml.inline(list(keys))}  # logged with each answer, not fed to the pipeline",
+        f"extra_columns: {extra}  # refuse | ignore",
+        f"limits: {_yaml.inline(limits.model_dump())}  # of one request",
+        "columns:",
+    ]
+
+
+def _column(name: str, rules: list[_Line]) -> list[str]:
+    lines = [f"  {_yaml.inline(name)}:"]
+    for rule, value, comment in rules:
+        text = f"    {rule}: {_yaml.inline(value, indent=6)}"
+        if comment and "\n" in text:
+            lines.append(f"    # {comment}")
+            comment = ""
+        lines.append(f"{text}  # {comment}" if comment else text)
+    return lines
+
+
+def _guess(series: pd.Series[Any], is_key: bool, max_categories: int) -> list[_Line]:
+    source = plain(series)
+    present = source.values[~source.missing]
+    n_missing, n_rows = int(source.missing.sum()), len(series)
+    if len(present) == 0:
+        raise ContractInvalid(
+            "every value is missing: the kind cannot be inferred",
+            f"column {series.name}",
+            "drop the column, or write its contract by hand",
+        )
+    kind, rules = _kind(series, source, present, is_key, max_categories)
+    return [
+        ("kind", kind, f"guessed from {series.dtype}, {n_rows - n_missing:,} values"),
+        _missing_rule(kind, n_missing, n_rows, is_key),
+        *rules,
+    ]
+
+
+def _missing_rule(kind: str, n_missing: int, n_rows: int, is_key: bool) -> _Line:
+    if n_missing == 0:
+        return "missing", "refuse", f"guess: none of {n_rows:,} missing; or pass, or {{fill: …}}"
+    share = f"guess: {n_missing:,} of {n_rows:,} missing"
+    if kind == "text" and not is_key:
+        return "missing", {"fill": ""}, f"{share}; or refuse"
+    return "missing", "pass", f"{share}, NaN to the pipeline; or refuse, or {{fill: …}}"
+
+
+def _kind(
+    series: pd.Series[Any], source: Plain, present: Any, is_key: bool, max_categories: int
+) -> tuple[str, list[_Line]]:
+    if isinstance(series.dtype, pd.CategoricalDtype) and not is_key:
+        labels = series.dtype.categories
+        if source.family in {"int", "object"}:
+            return "category", _category(labels.tolist(), "the dtype's own list")
+    if source.family == "bool":
+        return "boolean", []
+    if source.family in {"int", "float"}:
+        kind = "integer" if source.family == "int" else "number"
+        low, high = present.min(), present.max()
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise ContractInvalid(
+                "values that are not finite",
+                f"column {series.name}",
+                "replace inf by a number or by NaN before training",
+            )
+        note = "outside is a finding; min and max would refuse"
+        return kind, [("observed", [low.item(), high.item()], note)]
+    if source.family in {"moment", "moment_utc"} or _all(present, (dt.date, np.datetime64)):
+        return "datetime", _datetime(series)
+    if _all(present, (str,)):
+        return _words(present, is_key, max_categories)
+    types = ", ".join(sorted({type(value).__name__ for value in present[:10_000]}))
+    raise ContractInvalid(
+        f"the values are of types that no kind holds together: {types}",
+        f"column {series.name}",
+        "make them one type before training",
+    )
+
+
+def _all(present: Any, types: tuple[type, ...]) -> bool:
+    return all(isinstance(value, types) for value in present)
+
+
+def _words(present: Any, is_key: bool, max_categories: int) -> tuple[str, list[_Line]]:
+    distinct = sorted(set(present))
+    n = len(distinct)
+    few = n <= FEW or (n <= max_categories and n <= len(present) / 2)
+    if few and not is_key:
+        return "category", _category(distinct, f"guess: the {n:,} distinct values seen")
+    longest = max(map(len, distinct))
+    limit = max(DEFAULT_MAX_LENGTH, 2 * longest)
+    return "text", [("max_length", limit, f"guess: {n:,} distinct, the longest has {longest}")]
+
+
+def _category(labels: list[Any], comment: str) -> list[_Line]:
+    return [
+        ("unknown", "refuse", "guess: what a value outside the list does; or missing, or other"),
+        ("categories", labels, comment),
+    ]
+
+
+def _datetime(series: pd.Series[Any]) -> list[_Line]:
+    zone = str(getattr(series.dt, "tz", None) or "UTC") if hasattr(series, "dt") else "UTC"
+    if "/" not in zone:
+        # A fixed offset is no zone that has a name; its moments are what they are.
+        zone = "UTC"
+    read = Column.model_validate({"kind": "datetime", "missing": "pass", "zone": zone})
+    from asfitted.contract.kinds import read_column
+
+    moments = read_column(series, read).values
+    moments = moments[~np.isnat(moments)]
+    seen = [f"{moment}Z" for moment in (moments.min(), moments.max())]
+    return [
+        ("zone", zone, "guess: of values that carry no offset"),
+        ("observed", seen, "outside is a finding; min and max would refuse"),
+    ]

@@ -1,0 +1,85 @@
+"""Points in time: strict ISO 8601 to datetime64[us] in UTC."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+_ISO = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})"
+    r"(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d{1,6}))?)?"
+    r"(?:(Z)|([+-])(\d{2}):(\d{2}))?)?",
+    re.ASCII,
+)
+_EPOCH = datetime(1970, 1, 1)
+
+
+@lru_cache
+def _zone(name: str) -> ZoneInfo:
+    return ZoneInfo(name)
+
+
+def parse_moment(text: str, zone: str = "UTC") -> np.datetime64:
+    """Return the moment that `text` names.
+
+    Parameters
+    ----------
+    text : str
+        ``YYYY-MM-DD``, or with ``THH:MM``, seconds, up to six decimals, and
+        ``Z`` or an offset. Nothing else: no guess is made.
+    zone : str
+        IANA zone of a text that names no offset.
+
+    Returns
+    -------
+    numpy.datetime64
+        In microseconds, UTC.
+
+    Raises
+    ------
+    ValueError
+        Where it is no such text or no such moment: the 30th of February, an
+        hour that a clock change skips, or one that it repeats.
+    """
+    match = _ISO.fullmatch(text)
+    if match is None:
+        raise ValueError("not ISO 8601 (YYYY-MM-DDTHH:MM:SS with Z or an offset)")
+    year, month, day, hour, minute, second, fraction, utc, sign, off_h, off_m = match.groups()
+    wall = datetime(
+        int(year),
+        int(month),
+        int(day),
+        int(hour or 0),
+        int(minute or 0),
+        int(second or 0),
+        int((fraction or "0").ljust(6, "0")),
+    )
+    if utc:
+        return _as_numpy(wall)
+    if sign:
+        offset = timedelta(hours=int(off_h), minutes=int(off_m))
+        if offset >= timedelta(days=1) or int(off_m) > 59:
+            raise ValueError("the offset is not one")
+        return _as_numpy(wall - offset if sign == "+" else wall + offset)
+    return from_wall(wall, zone)
+
+
+def from_wall(wall: datetime, zone: str) -> np.datetime64:
+    """Return the moment at which clocks of `zone` show the naive `wall`; see `parse_moment`."""
+    if zone == "UTC":
+        return _as_numpy(wall)
+    info = _zone(zone)
+    first = wall.replace(tzinfo=info, fold=0).astimezone(timezone.utc)
+    second = wall.replace(tzinfo=info, fold=1).astimezone(timezone.utc)
+    if first != second:
+        raise ValueError(f"clocks of {zone} skip or repeat this time: give an offset")
+    return _as_numpy(first.replace(tzinfo=None))
+
+
+def _as_numpy(naive_utc: datetime) -> np.datetime64:
+    # Whole microseconds by integer arithmetic: a float of seconds would round.
+    return np.datetime64((naive_utc - _EPOCH) // timedelta(microseconds=1), "us")

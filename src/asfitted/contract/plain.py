@@ -1,0 +1,115 @@
+"""One plain form for every dtype in which pandas can hold the same values."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A column as numpy holds it.
+
+    Attributes
+    ----------
+    family : str
+        ``bool``, ``int``, ``float``, ``moment`` (naive), ``moment_utc`` (a zone
+        was there) or ``object``: each value is what Python calls it.
+    values : ndarray of shape (n_rows,)
+        Whatever it likes where `missing` is true.
+    missing : ndarray of bool of shape (n_rows,)
+    """
+
+    family: str
+    values: Array
+    missing: Array
+
+
+def plain(series: pd.Series[Any]) -> Plain:
+    """Return `series` in plain form.
+
+    numpy, nullable, Arrow-backed, categorical and object dtypes that mean the
+    same give the same: what a caller's DataFrame library chose is not a
+    property of the row.
+    """
+    dtype = series.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        # The categories keep their own dtype: Int64 codes stay integers beside a NaN.
+        codes = series.cat.codes.to_numpy()
+        missing = codes < 0
+        kinds = plain(pd.Series(dtype.categories))
+        if len(kinds.values) == 0:
+            return Plain("object", np.full(len(series), None, dtype=object), missing)
+        return Plain(kinds.family, kinds.values[np.where(missing, 0, codes)], missing)
+    missing = series.isna().to_numpy(dtype=bool)
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        utc = series.dt.tz_convert("UTC").dt.tz_localize(None)
+        return Plain("moment_utc", utc.to_numpy(), missing)
+    types = pd.api.types
+    if types.is_bool_dtype(dtype) and not types.is_object_dtype(dtype):
+        return Plain("bool", _numpy(series, "bool", False), missing)
+    if types.is_unsigned_integer_dtype(dtype):
+        return Plain("int", _numpy(series, "uint64", 0), missing)
+    if types.is_integer_dtype(dtype):
+        return Plain("int", _numpy(series, "int64", 0), missing)
+    if types.is_float_dtype(dtype):
+        values = _numpy(series, "float64", np.nan)
+        # The nullable dtypes tell NaN from NA; to a pipeline both are missing.
+        return Plain("float", values, missing | np.isnan(values))
+    if types.is_datetime64_dtype(dtype):
+        return Plain("moment", series.to_numpy(), missing)
+    if isinstance(dtype, pd.ArrowDtype) and dtype.kind == "M":
+        if getattr(dtype.pyarrow_dtype, "tz", None):
+            utc = series.dt.tz_convert("UTC").dt.tz_localize(None)
+            return Plain("moment_utc", utc.to_numpy(dtype="datetime64[us]"), missing)
+        return Plain("moment", series.to_numpy(dtype="datetime64[us]"), missing)
+    return _objects(series.to_numpy(dtype=object), missing)
+
+
+def _numpy(series: pd.Series[Any], dtype: str, filler: Any) -> Array:
+    if isinstance(series.dtype, np.dtype):
+        return series.to_numpy().astype(dtype, copy=False)
+    return series.to_numpy(dtype=dtype, na_value=filler)
+
+
+def _objects(values: Array, missing: Array) -> Plain:
+    """Give objects that are all of one plain type that type's own array."""
+    inferred = pd.api.types.infer_dtype(values, skipna=True)
+    if inferred == "boolean":
+        return Plain("bool", np.where(missing, False, values).astype(bool), missing)
+    if inferred == "integer":
+        try:
+            return Plain("int", np.where(missing, 0, values).astype("int64"), missing)
+        except OverflowError:
+            return Plain("object", values, missing)
+    if inferred in {"floating", "mixed-integer-float", "decimal"}:
+        # A missing value among floats may be None, NaN or pd.NA. Integers too
+        # large for a float stay objects, to be refused as what they are.
+        try:
+            floats = np.array(
+                [np.nan if m else float(v) for v, m in zip(values, missing, strict=True)],
+                dtype="float64",
+            )
+        except OverflowError:
+            return Plain("object", values, missing)
+        return Plain("float", floats, missing | np.isnan(floats))
+    return Plain("object", values, missing)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a single object is a real number; a bool is not."""
+    return isinstance(value, (int, float, np.integer, np.floating, decimal.Decimal)) and not (
+        isinstance(value, (bool, np.bool_))
+    )
+
+
+def is_moment(value: Any) -> bool:
+    """Whether a single object is a date and time of Python's, numpy's or pandas'."""
+    return isinstance(value, (dt.datetime, np.datetime64))

@@ -1,0 +1,383 @@
+"""What a row must be: the contract as frozen data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, model_validator
+
+from asfitted import _yaml
+from asfitted.contract.moments import parse_moment
+from asfitted.errors import ContractInvalid
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from asfitted.contract.conform import Conformed
+
+Kind = Literal["number", "integer", "boolean", "category", "text", "datetime"]
+
+# Which of a column's rules mean something for which kind.
+_RULES: dict[str, frozenset[str]] = {
+    "number": frozenset({"min", "max", "observed"}),
+    "integer": frozenset({"min", "max", "observed"}),
+    "boolean": frozenset(),
+    "category": frozenset({"categories", "unknown", "other"}),
+    "text": frozenset({"max_length"}),
+    "datetime": frozenset({"min", "max", "observed", "zone"}),
+}
+_EVERYWHERE = frozenset({"kind", "missing", "meaning", "unit", "why"})
+DEFAULT_MAX_LENGTH = 1000
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Fill(_Model):
+    """A declared default: ``{fill: 0}`` puts 0 where the value is missing."""
+
+    fill: bool | int | float | str
+
+
+class Limits(_Model):
+    """What one request may hold."""
+
+    rows: int = 100_000
+    bytes: int = 50_000_000
+
+
+class Column(_Model):
+    """The rules of one column; see the table of kinds in the guide.
+
+    Attributes
+    ----------
+    kind : "number", "integer", "boolean", "category", "text" or "datetime"
+    missing : "refuse", "pass" or `Fill`
+        Whether a missing value is an error, goes on as NaN, or gets a default.
+        A column that may miss may also be absent.
+    categories : tuple of str or of int, for a category
+        The fixed list, in the order of the dummies.
+    unknown : "refuse", "missing" or "other", for a category
+        What becomes of a value that is not in the list.
+    other : str or int, default "other"
+        The category that ``unknown: other`` maps to; added to the list where
+        it is not in it.
+    min, max : number, or ISO 8601 text for a datetime
+        Hard bounds, inclusive: outside is refused.
+    observed : (low, high)
+        The range seen in training: outside is a finding, not an error.
+    max_length : int, for text
+        In characters.
+    zone : str, for a datetime
+        IANA name of the zone of values that carry none.
+    meaning, unit : str
+    why : dict of rule to reason
+    """
+
+    kind: Kind
+    missing: Literal["refuse", "pass"] | Fill = "refuse"
+    categories: tuple[str, ...] | tuple[int, ...] = ()
+    unknown: Literal["refuse", "missing", "other"] = "refuse"
+    other: str | int = "other"
+    min: int | float | str | None = None
+    max: int | float | str | None = None
+    observed: tuple[int | float | str, int | float | str] | None = None
+    max_length: int = DEFAULT_MAX_LENGTH
+    zone: str = "UTC"
+    meaning: str = ""
+    unit: str = ""
+    why: dict[str, str] = {}
+
+    @property
+    def may_miss(self) -> bool:
+        """Whether a missing value is allowed on the way in."""
+        return self.missing != "refuse"
+
+    @property
+    def labels(self) -> tuple[str, ...] | tuple[int, ...]:
+        """The categories of the conformed column, `other` included."""
+        if self.unknown != "other" or self.other in self.categories:
+            return self.categories
+        return (*self.categories, self.other)  # type: ignore[return-value]
+
+    @model_validator(mode="after")
+    def _rules_make_sense(self) -> Column:
+        stray = self.model_fields_set - _RULES[self.kind] - _EVERYWHERE
+        if stray:
+            raise ValueError(f"a {self.kind} has no {', '.join(sorted(stray))}")
+        if self.kind == "category":
+            self._categories_make_sense()
+        if self.kind == "datetime":
+            try:
+                ZoneInfo(self.zone)
+            except (KeyError, ValueError, OSError):
+                raise ValueError(f"zone {self.zone!r} is not an IANA time zone") from None
+        low, high = self.bounds("min"), self.bounds("max")
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"min {self.min} is above max {self.max}")
+        if self.observed is not None:
+            self.bounds("observed")
+        self._fill_makes_sense()
+        return self
+
+    def _categories_make_sense(self) -> None:
+        if not self.categories:
+            raise ValueError("a category needs its list of categories")
+        if len(set(self.categories)) != len(self.categories):
+            twice = sorted({str(c) for c in self.categories if self.categories.count(c) > 1})  # type: ignore[arg-type]
+            raise ValueError(f"categories stand twice: {', '.join(twice)}")
+        if self.unknown == "missing" and not self.may_miss:
+            raise ValueError("unknown: missing needs missing: pass or {fill: …}")
+        if self.unknown == "other" and type(self.other) is not type(self.categories[0]):
+            raise ValueError("other must be of the same type as the categories")
+
+    def _fill_makes_sense(self) -> None:
+        if not isinstance(self.missing, Fill):
+            return
+        fill, kind = self.missing.fill, self.kind
+        if kind == "category" and fill not in self.labels:
+            raise ValueError(f"the fill {fill!r} is not one of the categories")
+        wanted: dict[str, tuple[type, ...]] = {
+            "number": (int, float),
+            "integer": (int,),
+            "boolean": (bool,),
+            "text": (str,),
+            "category": (str, int),
+            "datetime": (str,),
+        }
+        # bool is an int to Python, not to a reader of the contract.
+        if not isinstance(fill, wanted[kind]) or (isinstance(fill, bool) and kind != "boolean"):
+            raise ValueError(f"the fill {fill!r} is not a {kind}")
+        if kind == "number" and not np.isfinite(fill):
+            raise ValueError("the fill must be finite")
+        if kind == "datetime":
+            parse_moment(str(fill), self.zone)
+        for rule in ("min", "max"):
+            bound = self.bounds(rule)
+            value = parse_moment(str(fill), self.zone) if kind == "datetime" else fill
+            if bound is not None and (value < bound if rule == "min" else value > bound):  # type: ignore[operator]
+                raise ValueError(f"the fill {fill!r} is outside the column's own {rule}")
+
+    def bounds(self, rule: Literal["min", "max", "observed"] | str) -> Any:
+        """Return a bound as a comparable value: a number, or datetime64[us] in UTC."""
+        value = getattr(self, rule)
+        if value is None:
+            return None
+        if rule == "observed":
+            return tuple(self._comparable(v) for v in value)
+        return self._comparable(value)
+
+    def _comparable(self, value: int | float | str) -> Any:
+        if self.kind == "datetime":
+            if not isinstance(value, str):
+                raise ValueError(f"the bound {value!r} of a datetime must be ISO 8601 text")
+            return parse_moment(value, self.zone)
+        if isinstance(value, str) or not np.isfinite(value):
+            raise ValueError(f"the bound {value!r} is not a finite number")
+        return value
+
+
+class DataContract(_Model):
+    """What a row must be, to be trained on and to be answered.
+
+    Read from a YAML file that people review, or proposed by `infer`. Frozen; its
+    text is kept, comments and all, and travels with the model.
+
+    Attributes
+    ----------
+    columns : dict of str to Column
+        In the order in which the pipeline sees them.
+    keys : tuple of str
+        Columns that are logged and not fed to the pipeline.
+    extra_columns : "refuse" or "ignore"
+    limits : Limits
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"size": [1.5, None], "colour": ["red", "blue"]})
+    >>> contract = DataContract.infer(frame)
+    >>> contract.columns["size"].missing
+    'pass'
+    >>> contract.columns["colour"].categories
+    ('blue', 'red')
+    """
+
+    schema_version: Literal[1] = 1
+    keys: tuple[str, ...] = ()
+    extra_columns: Literal["refuse", "ignore"] = "refuse"
+    limits: Limits = Limits()
+    columns: dict[str, Column]
+
+    _text: str = PrivateAttr(default="")
+
+    @model_validator(mode="after")
+    def _whole_makes_sense(self) -> DataContract:
+        strangers = [key for key in self.keys if key not in self.columns]
+        if strangers:
+            raise ValueError(f"keys that are not columns: {', '.join(strangers)}")
+        if not self.features:
+            raise ValueError("no column is left for the pipeline")
+        for name in self.features:
+            if self.columns[name].kind == "text" and self.columns[name].missing == "pass":
+                raise ValueError(f'columns.{name}: text cannot pass as missing; say {{fill: ""}}')
+        return self
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The columns that the pipeline sees, in order."""
+        return tuple(name for name in self.columns if name not in self.keys)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the contract says; comments and layout do not count."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @classmethod
+    def infer(
+        cls, frame: pd.DataFrame, *, keys: Iterable[str] = (), max_categories: int = 200
+    ) -> DataContract:
+        """Propose a contract from training data; see `asfitted.contract.infer`."""
+        from asfitted.contract.infer import propose
+
+        return cls.from_yaml(propose(frame, keys=tuple(keys), max_categories=max_categories))
+
+    @classmethod
+    def from_yaml(cls, text: str, where: str = "contract") -> DataContract:
+        """Read a contract from YAML text.
+
+        Raises
+        ------
+        ContractInvalid
+            With the path to each problem, e.g. ``columns.distance.max``.
+        """
+        try:
+            contract = cls.model_validate_json(json.dumps(_yaml.load(text)))
+        except (yaml.YAMLError, TypeError) as error:
+            raise ContractInvalid(f"not readable as YAML: {error}", where) from error
+        except ValidationError as error:
+            problems = "\n  ".join(
+                f"{_said(e)} @ {'.'.join(map(str, e['loc'])) or 'contract'}" for e in error.errors()
+            )
+            raise ContractInvalid(problems, where) from None
+        object.__setattr__(contract, "_text", text)
+        return contract
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> DataContract:
+        """Read a contract from a file.
+
+        Raises
+        ------
+        ContractInvalid
+            Where there is no such file, or it is not a contract.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ContractInvalid(f"the contract cannot be read: {error}", str(path)) from error
+        return cls.from_yaml(text, str(path))
+
+    def to_yaml(self) -> str:
+        """Return the contract's text, with the comments that it was read or inferred with."""
+        from asfitted.contract.infer import render
+
+        return self._text or render(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `to_yaml` to a file."""
+        Path(path).write_text(self.to_yaml(), encoding="utf-8")
+
+    def conform(self, frame: pd.DataFrame, *, keys: bool = True) -> Conformed:
+        """Return `frame` as the pipeline must see it, or refuse it whole.
+
+        See `asfitted.contract.conform.conform`.
+        """
+        from asfitted.contract.conform import conform
+
+        return conform(self, frame, keys=keys)
+
+    def categories(self, columns: Iterable[str]) -> list[np.ndarray[Any, Any]]:
+        """Return the fixed lists for ``OneHotEncoder`` or ``OrdinalEncoder(categories=…)``.
+
+        scikit-learn's ``"auto"`` learns the values it observes, so that a
+        declared but unseen category is lost later; these lists are the contract's.
+
+        Parameters
+        ----------
+        columns : iterable of str
+            In the order in which the encoder gets them.
+
+        Returns
+        -------
+        list of ndarray
+            One per column, with NaN at the end where the conformed column may
+            hold a missing value. Integers are sorted, as scikit-learn demands.
+
+        Raises
+        ------
+        ContractInvalid
+            Where a column is not a category of this contract.
+        """
+        lists = []
+        for name in columns:
+            column = self.columns.get(name)
+            if column is None or column.kind != "category":
+                known = [n for n, c in self.columns.items() if c.kind == "category"]
+                raise ContractInvalid(
+                    f"{name!r} is not a category column of the contract",
+                    mend=f"its category columns are {', '.join(known) or 'none'}",
+                )
+            labels: list[Any] = list(column.labels)
+            if isinstance(labels[0], int):
+                labels.sort()
+            # A fill leaves nothing missing; unknown: missing falls under the same rule.
+            if column.missing == "pass":
+                labels.append(np.nan)
+            dtype = object if isinstance(labels[0], str) else None
+            lists.append(np.array(labels, dtype=dtype))
+        return lists
+
+    # scikit-learn's clone deep-copies parameters and wants what it copied to be
+    # usable as is; pickles and skops carry the text.
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> DataContract:
+        return self
+
+    def __copy__(self) -> DataContract:
+        return self
+
+    def __getstate__(self) -> dict[Any, Any]:
+        return {"yaml": self.to_yaml()}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(BaseModel.__getstate__(DataContract.from_yaml(state["yaml"])))
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __str__(self) -> str:
+        return f"DataContract of {len(self.columns)} columns, {self.digest[:12]}"
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(f"{name}: {column.kind}" for name, column in self.columns.items())
+        return f"DataContract({kinds})"
+
+
+def _said(error: Any) -> str:
+    """Say a pydantic problem in the words of someone who edits YAML."""
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        message = f"unknown key {error['loc'][-1]!r}"
+    elif error["type"] in {"string_type", "int_type"} and isinstance(error["input"], bool):
+        message += " (YAML reads an unquoted yes, no, on, off as true or false: put it in quotes)"
+    return message

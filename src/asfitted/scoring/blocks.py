@@ -1,0 +1,77 @@
+"""Blocks of a fixed number of rows, so that BLAS takes the same path for every row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+
+# BLAS picks its kernel by the shape of the matrix, and another kernel gives
+# other last bits. With the shape fixed, none of 31 estimators gave a row other
+# bits in another position or company; 16, 64 and 256 were tried.
+BLOCK_ROWS = 64
+
+
+def n_rows(table: Any) -> int:
+    """Return the rows of a frame, an array or a sparse matrix."""
+    return int(table.shape[0]) if hasattr(table, "shape") else len(table)
+
+
+def take(table: Any, rows: Any) -> Any:
+    """Return some rows of a frame, an array or a sparse matrix."""
+    if isinstance(table, (pd.DataFrame, pd.Series)):
+        return table.iloc[rows]
+    if scipy.sparse.issparse(table):
+        return table.tocsr()[rows]
+    return table[rows]
+
+
+def _stack(parts: list[Any]) -> Any:
+    """Put results for consecutive rows under each other; lists of results one by one."""
+    first = parts[0]
+    if isinstance(first, list):
+        return [_stack([part[i] for part in parts]) for i in range(len(first))]
+    if len(parts) == 1:
+        return first
+    if isinstance(first, (pd.DataFrame, pd.Series)):
+        return pd.concat(parts, ignore_index=True)
+    if scipy.sparse.issparse(first):
+        return scipy.sparse.vstack(parts, format="csr")
+    return np.concatenate(parts)
+
+
+def in_blocks(function: Callable[[Any], Any], table: Any, size: int = BLOCK_ROWS) -> Any:
+    """Return ``function(table)``, called on blocks of exactly `size` rows.
+
+    The last block is filled up with its last row, whose further answers are
+    dropped.
+
+    Parameters
+    ----------
+    function : callable
+        From n rows to n rows, or to a list of such results, or of such lists (the
+        targets of a multi-output classifier).
+    table : DataFrame, ndarray or sparse matrix of shape (n_rows, n_columns)
+        With at least one row.
+    size : int
+    """
+    total = n_rows(table)
+    results = []
+    for start in range(0, total, size):
+        stop = min(start + size, total)
+        rows = np.arange(start, start + size)
+        block = take(table, np.minimum(rows, stop - 1))
+        if isinstance(block, (pd.DataFrame, pd.Series)):
+            # A repeated row repeats its label too, on which a step may join.
+            block = block.reset_index(drop=True)
+        results.append(_head(function(block), stop - start))
+    return _stack(results)
+
+
+def _head(result: Any, rows: int) -> Any:
+    if isinstance(result, list):
+        return [_head(part, rows) for part in result]
+    return take(result, slice(0, rows))

@@ -1,0 +1,146 @@
+"""An artifact becomes a model: files, environment, code, then the golden examples."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from asfitted.artifact import code, environment, golden, layout, manifest, serialize
+from asfitted.config import Config
+from asfitted.contract import DataContract
+from asfitted.errors import ArtifactDamaged, AsfittedError, GoldenMismatch
+from asfitted.prediction_log import FieldPolicy, Journal, strictest
+from asfitted.scoring.model import FittedModel
+from asfitted.scoring.recording import Identity, Recorder
+
+FLAVOR = "asfitted"
+
+# One writer per process, however many models it has loaded.
+_journals: dict[Path, Journal] = {}
+
+
+def open_artifact(
+    root: Path,
+    config: Config,
+    *,
+    source: str | None,
+    allow_versions: Collection[str] = (),
+) -> FittedModel:
+    """Return the model at `root`, after it has proved itself.
+
+    Parameters
+    ----------
+    root : Path
+    config : Config
+        Where the log goes, which columns are never written in clear, which
+        versions may differ.
+    source : "serve", "batch", "spark", "inprocess" or None
+        Stands on the record of each answer; with None nothing is recorded.
+    allow_versions : collection of str
+        Packages that may differ from the pins, beside those of `config`.
+
+    Raises
+    ------
+    ArtifactDamaged, FormatTooNew
+        The files are not what was saved.
+    EnvironmentMismatch
+        The installed versions are not the pinned ones.
+    CodeCollision
+        Another model's code has the names that this one needs.
+    GoldenMismatch
+        The golden examples no longer give the recorded outputs.
+    """
+    content = manifest.verify(root)
+    conf = _flavor(root)
+    differing = environment.verify(root, {*allow_versions, *config.environment.allow})
+    identity = _identity(root, conf, content["digest"])
+    code.admit(root, f"{identity.name or root.name} ({identity.digest[:12]})")
+    recorder = None
+    if source is not None:
+        operators = FieldPolicy(config.field_policy(identity.name))
+        recorder = Recorder(
+            journal(config.log_folder()),
+            strictest(FieldPolicy(conf["fields"]), operators),
+            identity,
+            source,
+            tuple(
+                {"rule": "environment", "package": name, "what": said}
+                for name, said in differing.items()
+            ),
+        )
+    model = FittedModel(
+        serialize.load(root),
+        predict_fn=conf["predict_fn"],
+        whole_steps=conf["whole_steps"],
+        identity=identity,
+        resources={name: root / file for name, file in content["resources"].items()},
+        recorder=recorder,
+    )
+    if model.contract.digest != DataContract.load(root / layout.CONTRACT).digest:
+        raise ArtifactDamaged("contract.yaml is not the contract of the pipeline", str(root))
+    prove_golden(model, root)
+    return model
+
+
+def prove_golden(model: FittedModel, root: Path) -> None:
+    """Score the golden examples and compare.
+
+    Raises
+    ------
+    GoldenMismatch
+    """
+    inputs, expected, meta = golden.read(root)
+    try:
+        given = model.score(model.contract.conform(inputs, keys=False).frame)
+    except AsfittedError:
+        raise
+    except Exception as error:
+        raise GoldenMismatch(
+            f"the golden examples cannot be scored: {type(error).__name__}: {error}", str(root)
+        ) from error
+    wrong, largest = golden.differences(expected, given, meta)
+    if wrong:
+        raise GoldenMismatch(
+            f"{wrong} of {len(expected)} golden examples give another answer than in training "
+            f"(largest relative difference {largest:.3g})",
+            str(root),
+            "the code, the resources or the libraries do not do what they did; "
+            "serve with --env-manager uv, or train anew in this environment",
+        )
+
+
+def journal(folder: Path) -> Journal:
+    """Return this process's journal in `folder`."""
+    if folder not in _journals:
+        _journals[folder] = Journal(folder)
+    return _journals[folder]
+
+
+def _flavor(root: Path) -> dict[str, Any]:
+    content = yaml.safe_load((root / layout.MLMODEL).read_text(encoding="utf-8"))
+    try:
+        return dict(content["flavors"][FLAVOR])
+    except (KeyError, TypeError) as error:
+        raise ArtifactDamaged("MLmodel has no asfitted flavor", str(root)) from error
+
+
+def _identity(root: Path, conf: dict[str, Any], digest: str) -> Identity:
+    """Name the model as the registry does where MLflow's download says so."""
+    meta = root / "registered_model_meta"
+    if meta.is_file():
+        said = yaml.safe_load(meta.read_text(encoding="utf-8"))
+        return Identity(str(said["model_name"]), str(said["model_version"]), digest)
+    return Identity(conf["model_name"], "", digest)
+
+
+def sample(conformed: pd.DataFrame, rows: int) -> pd.DataFrame:
+    """Return rows at even distances, from the first to the last."""
+    if len(conformed) <= rows:
+        return conformed.reset_index(drop=True)
+    step = (len(conformed) - 1) / (rows - 1)
+    chosen = [round(i * step) for i in range(rows)]
+    return conformed.iloc[chosen].reset_index(drop=True)

@@ -1,0 +1,210 @@
+"""Every value that the contract allows, pushed through the pipeline at save."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from asfitted.contract import Column, DataContract
+from asfitted.errors import AsfittedError, ProbeFailed, ResourceNotShipped
+from asfitted.scoring.blocks import in_blocks
+from asfitted.scoring.scorer import Scorer, quiet_and_single
+
+# A value that no contract declares, to see what an encoder makes of a stranger.
+_STRANGER = "\x00 no such category"
+
+# An encoder that puts rare and unseen categories together does so on purpose.
+_GROUPING = ("min_frequency", "max_categories")
+
+MISSING = "missing"
+
+
+def probe(scorer: Scorer, conformed: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Push each category, missing value and mapped unknown through the pipeline.
+
+    Parameters
+    ----------
+    scorer : Scorer
+    conformed : DataFrame of shape (n_rows, n_features)
+        The training data: its first row is what is varied, and what it holds
+        is what the pipeline has seen.
+
+    Returns
+    -------
+    (probes, outputs) : (DataFrame, DataFrame)
+        One row per value that was tried, and its answer.
+
+    Raises
+    ------
+    ProbeFailed
+        Names the column and the value that raise, or that are lost: encoded
+        just as a value that is in no list.
+    """
+    probes, names = _table(scorer.contract, conformed.iloc[:1])
+    outputs = _score(scorer, probes, names)
+    if len(scorer.steps) > 1 and not _is_target_encoded(scorer):
+        _refuse_losses(scorer, conformed, probes, names)
+    return probes, outputs
+
+
+def _values(column: Column) -> list[Any]:
+    """Return the values of a conformed column that a fitted step may never have met."""
+    values: list[Any] = list(column.labels) if column.kind == "category" else []
+    if column.kind == "text" and column.may_miss:
+        return [column.missing.fill]  # type: ignore[union-attr]
+    if column.missing == "pass":
+        values.append(None)
+    return values
+
+
+def _table(
+    contract: DataContract, base: pd.DataFrame
+) -> tuple[pd.DataFrame, list[tuple[str, Any]]]:
+    names = [(n, value) for n in contract.features for value in _values(contract.columns[n])]
+    probes = pd.concat([base] * (len(names) + 1), ignore_index=True)
+    for name in contract.features:
+        rows = [i + 1 for i, (column, _) in enumerate(names) if column == name]
+        if rows:
+            probes[name] = _varied(probes[name], rows, [names[i - 1][1] for i in rows])
+    return probes, [("", "the first row of the reference"), *names]
+
+
+def _varied(series: pd.Series[Any], rows: list[int], values: list[Any]) -> pd.Series[Any]:
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        codes = series.cat.codes.to_numpy().copy()
+        codes[rows] = series.cat.categories.get_indexer(values)
+        return pd.Series(pd.Categorical.from_codes(codes, dtype=series.dtype))
+    out = series.to_numpy().copy()
+    missing = np.datetime64("NaT") if out.dtype.kind == "M" else np.nan
+    out[rows] = [missing if value is None else value for value in values]
+    return pd.Series(out, dtype=series.dtype)
+
+
+def _said(name: str, value: Any) -> str:
+    if not name:
+        return str(value)
+    return f"{name} = {MISSING if value is None else repr(value)}"
+
+
+def _score(scorer: Scorer, probes: pd.DataFrame, names: list[tuple[str, Any]]) -> pd.DataFrame:
+    try:
+        return scorer.score(probes)
+    except ResourceNotShipped:
+        raise
+    except Exception as error:
+        failed = _failing(scorer, probes, list(range(len(probes))))
+        if not failed:
+            raise
+        row, cause = failed[0]
+        others = ", ".join(_said(*names[i]) for i, _ in failed[1:5])
+        raise ProbeFailed(
+            f"the contract allows {_said(*names[row])}, and the pipeline fails on it: "
+            f"{type(cause).__name__}: {_first_line(cause)}",
+            f"column {names[row][0]}" + (f"; so do {others}" if others else ""),
+            "let a step take it (an imputer, contract.categories(columns) for an encoder), "
+            "or let the contract refuse or fill it",
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    text = error.what if isinstance(error, AsfittedError) else str(error)
+    return text.strip().partition("\n")[0]
+
+
+def _failing(scorer: Scorer, probes: pd.DataFrame, rows: list[int]) -> list[tuple[int, Exception]]:
+    """Find the rows that fail by halving, at most five of them."""
+    try:
+        scorer.score(probes.iloc[rows].reset_index(drop=True))
+        return []
+    except Exception as error:
+        if len(rows) == 1:
+            return [(rows[0], error)]
+    half = len(rows) // 2
+    found = _failing(scorer, probes, rows[:half])
+    return found if len(found) >= 5 else found + _failing(scorer, probes, rows[half:])
+
+
+def _is_target_encoded(scorer: Scorer) -> bool:
+    """Whether unseen categories get the target's mean: a prior, not a loss."""
+    return any(
+        type(value).__name__ == "TargetEncoder" for _, s in scorer.steps for value in _nested(s)
+    )
+
+
+def _nested(step: Any) -> list[Any]:
+    params = step.get_params(deep=True) if hasattr(step, "get_params") else {}
+    return [step, *params.values()]
+
+
+def _refuse_losses(
+    scorer: Scorer, conformed: pd.DataFrame, probes: pd.DataFrame, names: list[tuple[str, Any]]
+) -> None:
+    features = _rows_of(_transform(scorer, probes))
+    grouping = any(
+        getattr(part, parameter, None) is not None
+        for _, step in scorer.steps
+        for part in _nested(step)
+        for parameter in _GROUPING
+    )
+    for name in scorer.contract.features:
+        if scorer.contract.columns[name].kind != "category":
+            continue
+        stranger = _stranger(scorer, probes, name)
+        if stranger is None:
+            continue
+        seen = set(conformed[name].dropna().unique())
+        if conformed[name].isna().any():
+            seen.add(None)
+        lost, kept, known = [], False, []
+        for (column, value), row in zip(names, features, strict=True):
+            if column == name:
+                same = row == stranger
+                kept |= not same
+                (known if value in seen else lost).append((value, same))
+        if grouping and any(same for _, same in known):
+            continue
+        missed = [_said(name, value) for value, same in lost if same]
+        if kept and missed:
+            raise ProbeFailed(
+                f"the contract allows {', '.join(missed[:5])}, which training never saw and the "
+                "pipeline encodes as a value that it does not know: it is lost in silence",
+                f"column {name}",
+                f"hand the list over: categories=contract.categories([{name!r}, …]), "
+                "or use asfitted.Dummies",
+            )
+
+
+def _stranger(scorer: Scorer, probes: pd.DataFrame, name: str) -> bytes | None:
+    """Return how a value of no list is encoded; None where that is an error."""
+    row = probes.iloc[:1].copy()
+    labels = row[name].cat.categories
+    value = _STRANGER if labels.dtype == object else int(labels.max()) + 1
+    row[name] = pd.Categorical([value], categories=pd.Index([*labels, value], dtype=labels.dtype))
+    try:
+        return _rows_of(_transform(scorer, row))[0]
+    except Exception:
+        return None
+
+
+def _transform(scorer: Scorer, table: Any) -> Any:
+    def through(block: Any) -> Any:
+        for _, step in scorer.steps[:-1]:
+            block = step.transform(block)
+        return block
+
+    with quiet_and_single():
+        return in_blocks(through, table)
+
+
+def _rows_of(table: Any) -> list[bytes]:
+    """Return each row of features as bytes that are equal where the rows are."""
+    if hasattr(table, "toarray"):
+        table = table.toarray()
+    if isinstance(table, pd.DataFrame):
+        table = table.to_numpy(dtype=object)
+    array = np.asarray(table)
+    if array.dtype == object:
+        return [repr(row.tolist()).encode() for row in array]
+    return [row.tobytes() for row in np.ascontiguousarray(array)]

@@ -1,0 +1,174 @@
+"""From one scoring call to the rows that go on record."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from asfitted.contract import Conformed, DataContract
+from asfitted.errors import AsfittedError, ContractViolation, RecordError
+from asfitted.prediction_log import Batch, FieldPolicy, Journal
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which model answers.
+
+    Attributes
+    ----------
+    name, version : str
+        Of the registered model; version is "" for a model that is in no registry.
+    digest : str
+        The artifact's root digest.
+    """
+
+    name: str = ""
+    version: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Puts answers on record, durably, before they are given.
+
+    Attributes
+    ----------
+    journal : Journal
+    policy : FieldPolicy
+        Applied before anything is written.
+    identity : Identity
+    source : "serve", "batch", "spark" or "inprocess"
+    marks : tuple of dict
+        Findings of every row, such as an environment that differs by permission.
+    """
+
+    journal: Journal
+    policy: FieldPolicy
+    identity: Identity
+    source: str
+    marks: tuple[dict[str, str], ...] = field(default=())
+
+    def answered(
+        self,
+        contract: DataContract,
+        conformed: Conformed,
+        outputs: pd.DataFrame,
+        received_at: datetime,
+        latency_us: int,
+        request_id: str = "",
+    ) -> list[str]:
+        """Record one scoring call; return the prediction ids when they are durable.
+
+        Raises
+        ------
+        RecordError
+            The answer must not be given then.
+        """
+        inputs, keys = received(contract, conformed)
+        findings: list[list[dict[str, str]]] = [list(self.marks) for _ in range(len(outputs))]
+        for finding in conformed.findings:
+            for row in finding.rows:
+                findings[row].append({"column": finding.column, "rule": finding.rule})
+        batch = Batch(
+            request_id=request_id or uuid.uuid4().hex,
+            batch_id=uuid.uuid4().hex,
+            received_at=received_at,
+            scored_at=datetime.now(timezone.utc),
+            model_name=self.identity.name,
+            model_version=self.identity.version,
+            model_digest=self.identity.digest,
+            contract_digest=contract.digest,
+            inputs=[self.policy.apply(row) for row in inputs],
+            outputs=records(outputs),
+            findings=findings,
+            keys=[self.policy.apply(row) for row in keys],
+            params={},
+            latency_us=latency_us,
+            source=self.source,  # type: ignore[arg-type]
+        )
+        return self.journal.append(batch)
+
+    def refused(
+        self, error: AsfittedError, n_rows: int, received_at: datetime, request_id: str = ""
+    ) -> None:
+        """Record that a request was refused, and why; a refusal is given all the same."""
+        violations = error.violations if isinstance(error, ContractViolation) else ()
+        try:
+            self.journal.append_refusal(
+                request_id=request_id or uuid.uuid4().hex,
+                received_at=received_at,
+                model_name=self.identity.name,
+                model_version=self.identity.version,
+                model_digest=self.identity.digest,
+                code=error.code,
+                n_rows=n_rows,
+                violations=[
+                    {"column": v.column, "rule": v.rule, "rows": len(v.rows)} for v in violations
+                ],
+                source=self.source,
+            )
+        except RecordError:
+            logger.exception("a refusal could not be recorded")
+
+
+def received(
+    contract: DataContract, conformed: Conformed
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return what the caller sent, typed, as (inputs, keys): one dict per row.
+
+    A default that was filled in is null here, a mapped category what it was: the
+    findings say what the pipeline saw, and conforming this again gives that.
+    """
+    columns: dict[str, list[Any]] = {}
+    for frame in (conformed.frame, conformed.keys):
+        for name in frame.columns:
+            columns[str(name)] = _json_values(frame[name], contract.columns[str(name)].kind)
+    for finding in conformed.findings:
+        if finding.rule not in {"filled", "unknown_category"}:
+            continue
+        sent = [None] * len(finding.rows)
+        if finding.received is not None:
+            sent = finding.received.tolist()
+        for row, value in zip(finding.rows.tolist(), sent, strict=True):
+            columns[finding.column][row] = value
+    keys = {name: columns.pop(name) for name in contract.keys if name in columns}
+    n_rows = len(conformed.frame)
+    return _rows(columns, n_rows), _rows(keys, n_rows)
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a frame of numbers and labels as one dict of Python values per row."""
+    return _rows({str(name): frame[name].tolist() for name in frame.columns}, len(frame))
+
+
+def _rows(columns: Mapping[str, list[Any]], n_rows: int) -> list[dict[str, Any]]:
+    if not columns:
+        return [{} for _ in range(n_rows)]
+    names = list(columns)
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _json_values(series: pd.Series[Any], kind: str) -> list[Any]:
+    """Return a conformed column as JSON has it: null for missing, ISO 8601 for moments."""
+    missing = series.isna().to_numpy()
+    if kind == "datetime":
+        values = series.to_numpy().astype("datetime64[us]")
+        listed: list[Any] = np.datetime_as_string(values, unit="us", timezone="UTC").tolist()
+    elif kind == "boolean":
+        listed = [value == 1 for value in series.tolist()]
+    elif kind == "integer":
+        listed = np.where(missing, 0, series.to_numpy()).astype("int64").tolist()
+    else:
+        listed = series.tolist()
+    if missing.any():
+        return [None if gone else value for value, gone in zip(listed, missing, strict=True)]
+    return listed

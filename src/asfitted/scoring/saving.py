@@ -1,0 +1,206 @@
+"""A fitted pipeline becomes an artifact: proved first, written, sealed, proved afresh."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+from asfitted.artifact import code, environment, golden, layout, manifest, serialize
+from asfitted.artifact.resources import declared, of_model
+from asfitted.config import Config
+from asfitted.contract import Column, DataContract
+from asfitted.errors import ContractViolation, ResourceNotShipped, SaveRefused, Violation
+from asfitted.scoring import outputs, proof
+from asfitted.scoring.loading import sample
+from asfitted.scoring.outputs import PredictFn
+from asfitted.scoring.probes import probe
+from asfitted.scoring.rowwise import SAMPLE_ROWS, plan
+from asfitted.scoring.scorer import Scorer, unwrap
+
+GOLDEN_ROWS = 100
+
+
+@dataclass(frozen=True)
+class Built:
+    """What MLmodel says about the artifact.
+
+    Attributes
+    ----------
+    answer : ndarray or DataFrame
+        Of the golden examples, as a caller gets it.
+    """
+
+    name: str
+    contract: DataContract
+    predict_fn: PredictFn
+    whole_steps: int
+    fields: Mapping[str, str]
+    model_file: str
+    serialization_format: str
+    trusted: list[str]
+    answer: Any
+
+
+def build(
+    root: Path,
+    pipeline: Any,
+    reference: pd.DataFrame,
+    *,
+    name: str,
+    code_paths: Sequence[Path],
+    resources: Mapping[str, Path] | None,
+    predict_fn: PredictFn,
+    serialization_format: str | None,
+    config: Config,
+    describe: Callable[[Built], None],
+) -> None:
+    """Write the artifact to `root`, or refuse; see `asfitted.save_model`.
+
+    Parameters
+    ----------
+    describe : callable
+        Writes MLmodel; called before the manifest seals it.
+    """
+    pipeline = unwrap(pipeline)
+    scorer = Scorer(pipeline)
+    outputs.refuse_predict_fn(scorer.estimator, predict_fn)
+    _refuse_unfitted(pipeline)
+    conformed = _conformed(scorer.contract, reference)
+    files = _resource_files(declared() if resources is None else resources)
+    fields = config.field_policy(name)
+    with of_model(files):
+        scorer.whole_steps = plan(scorer.steps, sample(conformed, SAMPLE_ROWS))
+        probe(scorer, conformed)
+        examples = _without_secrets(sample(conformed, GOLDEN_ROWS), scorer.contract, fields)
+        expected = scorer.score(examples)
+    with _whole_or_nothing(root):
+        code.ship(root, code_paths)
+        pins = environment.closure(
+            [*environment.RUNTIME, *code.distributions(root, code.needed(pipeline))]
+        )
+        written, trusted = serialize.dump(pipeline, root, serialization_format)
+        environment.write(root, pins)
+        scorer.contract.save(root / layout.CONTRACT)
+        placed = _ship_resources(root, files)
+        golden.write(root, examples, expected)
+        describe(
+            Built(
+                name=name,
+                contract=scorer.contract,
+                predict_fn=predict_fn,
+                whole_steps=scorer.whole_steps,
+                fields=fields,
+                model_file=layout.SKOPS if written == "skops" else layout.PICKLE,
+                serialization_format=written,
+                trusted=trusted,
+                answer=outputs.answer(expected, predict_fn),
+            )
+        )
+        shown = ("mlflow", "scikit-learn", "pandas", "numpy")
+        manifest.seal(root, placed, {package: pins[package] for package in shown})
+        _refuse_unproved(root)
+
+
+@contextmanager
+def _whole_or_nothing(root: Path) -> Iterator[None]:
+    """Leave no half artifact, which would look like one."""
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(root, ignore_errors=True)
+        raise
+
+
+def _refuse_unfitted(pipeline: Any) -> None:
+    try:
+        check_is_fitted(pipeline)
+    except NotFittedError as error:
+        raise SaveRefused(
+            "the pipeline is not fitted", type(pipeline).__name__, "pipeline.fit(X_train, y_train)"
+        ) from error
+
+
+def _conformed(contract: DataContract, reference: pd.DataFrame) -> pd.DataFrame:
+    where = "reference, the raw training frame"
+    if isinstance(reference, pd.DataFrame):
+        lacking = [n for n in contract.features if n not in reference.columns]
+        if lacking:
+            raise ContractViolation(
+                [Violation(n, "missing_column", "the column is not there") for n in lacking],
+                where,
+                "pass the frame that the pipeline was fitted on, before any preparation",
+            )
+    try:
+        conformed = contract.conform(reference, keys=False).frame
+    except ContractViolation as error:
+        raise ContractViolation(error.violations, where, error.mend) from error
+    if conformed.empty:
+        raise SaveRefused("the reference has no rows", where, "pass the raw training frame")
+    return conformed
+
+
+def _resource_files(resources: Mapping[str, Path]) -> dict[str, Path]:
+    files = {name: Path(file).resolve() for name, file in resources.items()}
+    for name, file in files.items():
+        if not file.exists():
+            raise ResourceNotShipped(
+                f"the resource {name!r} is not there", str(file), "give the path of a file"
+            )
+    return files
+
+
+def _ship_resources(root: Path, files: Mapping[str, Path]) -> dict[str, str]:
+    placed = {}
+    for name, source in files.items():
+        target = root / layout.RESOURCES / f"{name}{''.join(source.suffixes)}"
+        target.parent.mkdir(exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            shutil.copyfile(source, target)
+        placed[name] = target.relative_to(root).as_posix()
+    return placed
+
+
+def _without_secrets(
+    examples: pd.DataFrame, contract: DataContract, fields: Mapping[str, str]
+) -> pd.DataFrame:
+    """Put a neutral value into columns that are never written in clear."""
+    examples = examples.copy()
+    for name in contract.features:
+        if fields.get(name, "keep") != "keep":
+            examples[name] = _neutral(examples[name], contract.columns[name])
+    return examples
+
+
+def _neutral(series: pd.Series[Any], column: Column) -> Any:
+    if column.kind == "category":
+        codes = np.arange(len(series)) % len(column.labels)
+        return pd.Categorical.from_codes(codes, dtype=series.dtype)
+    if column.kind == "text":
+        return pd.Series([""] * len(series), dtype=object)
+    value: Any = np.datetime64("2000-01-01", "us") if column.kind == "datetime" else 0
+    low, high = column.bounds("min"), column.bounds("max")
+    value = low if low is not None and value < low else value
+    value = high if high is not None and value > high else value
+    return pd.Series(np.full(len(series), value)).astype(series.dtype)
+
+
+def _refuse_unproved(root: Path) -> None:
+    said = proof.prove_afresh(root)
+    if not said["proved"]:
+        raise SaveRefused(
+            f"in a fresh process the saved model does not prove itself: {said['what']}",
+            said["where"],
+            said["mend"] or "ship what it needs: code_paths for modules, resources for files",
+        )

@@ -1,0 +1,131 @@
+"""The one way from conformed rows to answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import joblib
+import pandas as pd
+from sklearn import config_context
+from sklearn.pipeline import Pipeline
+
+from asfitted.contract import Conform, DataContract
+from asfitted.errors import NotConformed
+from asfitted.scoring import outputs
+from asfitted.scoring.blocks import in_blocks
+
+Steps = list[tuple[str, Any]]
+
+
+def unwrap(estimator: Any) -> Any:
+    """Return the best pipeline of a search, or the estimator itself."""
+    while hasattr(estimator, "best_estimator_"):
+        estimator = estimator.best_estimator_
+    return estimator
+
+
+def split(pipeline: Any) -> tuple[DataContract, Steps]:
+    """Return the contract that a pipeline begins with, and its further steps.
+
+    Pipelines within the pipeline are taken apart, "passthrough" is left out.
+
+    Raises
+    ------
+    NotConformed
+        Where the first step is not `Conform`, or nothing comes after it.
+    """
+    steps = _flat(pipeline) if isinstance(pipeline, Pipeline) else []
+    if not steps or not isinstance(steps[0][1], Conform):
+        first = type(steps[0][1] if steps else pipeline).__name__
+        raise NotConformed(
+            f"the pipeline does not begin with Conform but with {first}",
+            type(pipeline).__name__,
+            "make_pipeline(asfitted.Conform(contract), …) and fit it on the raw frame",
+        )
+    if len(steps) == 1:
+        raise NotConformed(
+            "there is no step after Conform", mend="end the pipeline with an estimator"
+        )
+    return steps[0][1]._contract(), steps[1:]
+
+
+def _flat(pipeline: Pipeline, prefix: str = "") -> Steps:
+    steps: Steps = []
+    for name, step in pipeline.steps:
+        if isinstance(step, Pipeline):
+            steps += _flat(step, f"{prefix}{name}.")
+        elif step is not None and step != "passthrough":
+            steps.append((f"{prefix}{name}", step))
+    return steps
+
+
+@contextmanager
+def quiet_and_single() -> Iterator[None]:
+    """Hold back what would make the same rows give other bits or other containers.
+
+    A forest that adds up its trees in several threads adds them in another
+    order each time; a global ``set_config`` of whoever calls would change what
+    the steps pass on.
+    """
+    with joblib.parallel_config(backend="sequential"), config_context(transform_output="default"):
+        yield
+
+
+class Scorer:
+    """A fitted pipeline without its first step, called so that rows do not touch.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Fitted, beginning with `Conform`.
+    whole_steps : int, default 0
+        How many of the steps after `Conform` were proved to give each row the
+        same bits in any company; they run on all rows at once, the rest in
+        fixed blocks.
+    """
+
+    def __init__(self, pipeline: Any, whole_steps: int = 0) -> None:
+        self.contract, self.steps = split(pipeline)
+        self.whole_steps = whole_steps
+
+    @property
+    def estimator(self) -> Any:
+        """The last step."""
+        return self.steps[-1][1]
+
+    def score(self, conformed: pd.DataFrame) -> pd.DataFrame:
+        """Return all outputs for conformed rows.
+
+        Parameters
+        ----------
+        conformed : DataFrame of shape (n_rows, n_features)
+
+        Returns
+        -------
+        DataFrame of shape (n_rows, n_outputs)
+            See `asfitted.scoring.outputs.name_outputs`.
+
+        Raises
+        ------
+        OutputViolation
+            Where an answer must not be sent.
+        """
+        if len(conformed) == 0:
+            # No estimator takes no rows; one row tells the columns and types.
+            raise ValueError("there is nothing to score")
+        with quiet_and_single():
+            table: Any = conformed
+            for _, step in self.steps[: self.whole_steps]:
+                table = step.transform(table)
+            called = outputs.methods(self.estimator)
+            results = in_blocks(self._rest, table)
+        named = outputs.name_outputs(self.estimator, dict(zip(called, results, strict=True)))
+        outputs.check(self.estimator, named)
+        return named
+
+    def _rest(self, block: Any) -> list[Any]:
+        for _, step in self.steps[self.whole_steps : -1]:
+            block = step.transform(block)
+        return [getattr(self.estimator, m)(block) for m in outputs.methods(self.estimator)]

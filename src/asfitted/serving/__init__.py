@@ -1,0 +1,1 @@
+"""Everything that knows how MLflow's server calls a model."""

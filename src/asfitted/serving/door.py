@@ -1,0 +1,28 @@
+"""Through which door of MLflow's the model is being loaded."""
+
+from __future__ import annotations
+
+import sys
+from typing import Literal
+
+_SERVER = "mlflow.pyfunc.scoring_server"
+
+Source = Literal["serve", "batch", "inprocess"]
+
+
+def source() -> Source:
+    """Return what the record of each answer says about where it was asked.
+
+    MLflow passes the loader nothing but a path. Its server loads the model while
+    the module ``scoring_server.app`` runs, and ``mlflow models predict`` while
+    the function ``scoring_server._predict`` does: both are on the stack.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__")
+        if module == f"{_SERVER}.app":
+            return "serve"
+        if module == _SERVER and frame.f_code.co_name == "_predict":
+            return "batch"
+        frame = frame.f_back  # type: ignore[assignment]
+    return "inprocess"
