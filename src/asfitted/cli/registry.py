@@ -63,7 +63,7 @@ def rollback(name: str, alias: str | None, config: str | None, as_json: bool) ->
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
 @_json
 def history(name: str, limit: int, as_json: bool) -> None:
-    """Show the decisions about the aliases of the model NAME, the newest first."""
+    """Show the decisions about the aliases of the model NAME, the newest first (UTC)."""
     with _progress(f"read the history of {name}"):
         rows = read_history(name)
     shown = rows[::-1][:limit]
@@ -72,7 +72,9 @@ def history(name: str, limit: int, as_json: bool) -> None:
         told = {"schema_version": 1, "name": name, "total": len(rows), "decisions": decisions}
         click.echo(json.dumps(told, allow_nan=False))
     else:
-        Console().print(_history_table(shown))
+        console = Console(highlight=False)
+        for row in shown:
+            console.print(_line(row), soft_wrap=True)
         if len(rows) > len(shown):
             click.echo(f"{len(rows) - len(shown)} older ones; --limit shows more")
 
@@ -118,12 +120,12 @@ def _outcome(decision: Decision) -> str:
     return f"{moved}; the decision is kept in run {decision.run_id}"
 
 
-def _history_table(rows: list[Row]) -> Table:
-    table = Table("when (UTC)", "who", "action", "alias", "from", "to", "outcome", "reason")
+def _line(row: Row) -> Text:
+    """One decision on one line, and under it what kept the alias where it was."""
     colours = {"moved": "green", "refused": "bold red", "unfinished": "yellow", "failed": "yellow"}
-    for row in rows:
-        texts = (f"{row.at:%Y-%m-%d %H:%M:%S}", row.who, row.action, row.alias,
-                 row.previous or "–", row.version)  # fmt: skip
-        outcome = Text(row.state, colours[row.state])
-        table.add_row(*map(Text, texts), outcome, Text(row.reason))
-    return table
+    what = f"{row.action} {row.alias} {row.previous or '–'} → {row.version}"
+    line = Text(f"{row.at:%Y-%m-%d %H:%M:%S}  {row.who}  {what}  ")
+    line.append(row.state, colours[row.state])
+    if row.state == "refused":
+        line.append(f"\n    {row.reason}")
+    return line

@@ -182,7 +182,9 @@ def _category(source: Plain, column: Column, out: ReadColumn) -> None:
         good = present & _are_text(source)
         out.refuse("type", "values are not text", present & ~good)
         index = pd.Index(labels, dtype=object)
-        codes = index.get_indexer(np.where(good, source.values, None))
+        texts = source.values.astype(object)
+        texts[~good] = None
+        codes = index.get_indexer(texts)
     else:
         received, good = _whole(source, out)
         codes = pd.Index(labels, dtype="int64").get_indexer(received)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from time import perf_counter_ns
@@ -17,6 +18,23 @@ from asfitted.scoring import outputs
 from asfitted.scoring.outputs import PredictFn
 from asfitted.scoring.recording import Identity, Recorder
 from asfitted.scoring.scorer import Scorer, unwrap
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What one call gave.
+
+    Attributes
+    ----------
+    outputs : DataFrame of shape (n_rows, n_outputs)
+    keys : DataFrame of shape (n_rows, n_keys)
+    prediction_ids : list of str
+        Empty where nothing is recorded.
+    """
+
+    outputs: pd.DataFrame
+    keys: pd.DataFrame
+    prediction_ids: list[str]
 
 
 class FittedModel:
@@ -117,6 +135,16 @@ class FittedModel:
         ContractViolation, OutputViolation, RecordError
             As `predict`.
         """
+        return self.answered(frame).outputs
+
+    def answered(self, frame: pd.DataFrame) -> Answered:
+        """Return everything about each row's answer, once it is on record.
+
+        Raises
+        ------
+        ContractViolation, OutputViolation, RecordError
+            As `predict`.
+        """
         received_at, started = datetime.now(timezone.utc), perf_counter_ns()
         try:
             conformed = self._conform(frame)
@@ -125,10 +153,11 @@ class FittedModel:
             if self.recorder is not None:
                 self.recorder.refused(error, _n_rows(frame), received_at)
             raise
+        ids: list[str] = []
         if self.recorder is not None and len(scored):
             latency_us = (perf_counter_ns() - started) // 1000
-            self.recorder.answered(self.contract, conformed, scored, received_at, latency_us)
-        return scored
+            ids = self.recorder.answered(self.contract, conformed, scored, received_at, latency_us)
+        return Answered(scored, conformed.keys, ids)
 
     def score(self, conformed: pd.DataFrame) -> pd.DataFrame:
         """Return all outputs for rows that are conformed already; records nothing."""

@@ -157,7 +157,9 @@ def _refuse_losses(
         seen = set(conformed[name].dropna().unique())
         if conformed[name].isna().any():
             seen.add(None)
-        lost, kept, known = [], False, []
+        lost: list[tuple[Any, bool]] = []
+        known: list[tuple[Any, bool]] = []
+        kept = False
         for (column, value), row in zip(names, features, strict=True):
             if column == name:
                 same = row == stranger

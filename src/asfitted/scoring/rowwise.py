@@ -153,9 +153,8 @@ def _culprit(name: str, step: Any, table: Any) -> str:
 
 
 def _called(step: Any) -> str:
-    function = getattr(step, "func", None)
-    inner = f" of {function.__name__}" if hasattr(function, "__name__") else ""
-    return f"{type(step).__name__}{inner}"
+    function = getattr(getattr(step, "func", None), "__name__", "")
+    return f"{type(step).__name__} of {function}" if function else type(step).__name__
 
 
 def _parts(step: Any, table: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -50,7 +50,9 @@ def _measured(gate: MetricGate, model: ModelEvidence) -> Measurement:
 def _against(value: float, bound: str, limit: float) -> str:
     inside = value >= limit if bound == "min" else value <= limit
     side = "within" if inside else ("below" if bound == "min" else "above")
-    return f"{value:.10g} is {side} {bound} {limit:g}"
+    # Rounded, a value just outside would read as the bound itself.
+    shown = f"{value:.6g}"
+    return f"{value if float(shown) == limit else shown} is {side} {bound} {limit:g}"
 
 
 def _compare(
@@ -62,7 +64,7 @@ def _compare(
 ) -> tuple[bool, str, str]:
     """Return whether `max_drop` is kept, the reason, and the mend."""
     if champion is None:
-        return True, f"{value:.10g} with no current holder to compare with", ""
+        return True, f"{value:.6g} with no current holder to compare with", ""
     old = _measured(gate, champion)
     holder = f"the current holder, version {champion.version},"
     if old.value is None:
@@ -82,7 +84,7 @@ def _compare(
     bound = "within" if passed else "above"
     return (
         passed,
-        f"{value:.10g} against {old.value:.10g} of version {champion.version}: {how}, "
+        f"{value:.6g} against {old.value:.6g} of version {champion.version}: {how}, "
         f"{bound} max_drop {max_drop:g}",
         "",
     )

@@ -1,0 +1,1 @@
+"""Files through the same scorer and into the same log."""

@@ -1,0 +1,122 @@
+"""How records of the prediction log are printed: a table, JSON, CSV, or one in full."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+
+from asfitted.cli.log_table import LogTable
+from asfitted.errors import ConfigError
+from asfitted.prediction_log import words
+from asfitted.prediction_log.frame import flat, flat_names
+from asfitted.prediction_log.query import Table
+from asfitted.prediction_log.reader import TABLES, Record
+
+SCHEMA_VERSION = 1
+
+
+def print_records(found: Sequence[Record], form: str, columns: list[str], table: Table) -> None:
+    """Print `found`, as one whole, in the form asked for."""
+    if form == "json":
+        click.echo(as_json(_select(found, columns) if columns else found))
+    elif form == "csv":
+        _print_csv(found, columns, table)
+    else:
+        stream(form, columns, whole=True)(found)
+
+
+def stream(
+    form: str, columns: list[str], *, whole: bool = False
+) -> Callable[[Sequence[Record]], None]:
+    """Return a function that prints records as they come: JSON lines, or rows of one table."""
+    table = LogTable(whole=whole)
+
+    def show(found: Sequence[Record]) -> None:
+        rows = _select(found, columns) if columns else found
+        if form == "json":
+            for row in rows:
+                click.echo(_json({"schema_version": SCHEMA_VERSION, "record": row}))
+        elif columns:
+            table.add_columns([{n: words.scalar(_plain(v)) for n, v in r.items()} for r in rows])
+        else:
+            table.add(rows)
+
+    return show
+
+
+def _select(found: Sequence[Record], columns: list[str]) -> list[Record]:
+    rows = [flat(record) for record in found]
+    names = flat_names(rows)
+    unknown = [name for name in columns if name not in names]
+    if unknown and rows:
+        raise ConfigError(
+            f"there is no column {unknown[0]!r}", mend=f"there are {', '.join(names)}"
+        )
+    return [{name: row.get(name) for name in columns} for row in rows]
+
+
+def _print_csv(found: Sequence[Record], columns: list[str], table: Table) -> None:
+    rows = _select(found, columns) if columns else [flat(record) for record in found]
+    names = columns or flat_names(rows) or list(TABLES[table])
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
+    click.echo(out.getvalue(), nl=False)
+
+
+def _cell(value: Any) -> Any:
+    value = _plain(value)
+    return json.dumps(value) if isinstance(value, (bool, dict, list)) else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return value
+
+
+def as_json(found: Sequence[Record]) -> str:
+    """Return the one object that ``--json`` prints; times are ISO 8601 with Z."""
+    return _json({"schema_version": SCHEMA_VERSION, "records": found})
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=_plain)
+
+
+def in_full(record: Record) -> str:
+    """Return all of one prediction for a person, values exact."""
+    row = {
+        "prediction": record["prediction_id"],
+        "scored": f"{words.moment(record['scored_at'], 'microseconds')} UTC",
+        "received": f"{words.moment(record['received_at'], 'microseconds')} UTC",
+        "took": f"{record['latency_us'] / 1000:g} ms",
+        "model": f"{words.model(record)}, {record['model_digest']}",
+        "contract": record["contract_digest"],
+        "request": f"{record['request_id']}, row {record['row']}",
+        "batch": record["batch_id"],
+        "written": f"{record['source']}, by {record['writer']} as number {record['sequence']}",
+    }
+    sections = [_section("", row)]
+    for name in ("keys", "outputs", "inputs", "params"):
+        exact = {n: json.dumps(v, ensure_ascii=False) for n, v in record[name].items()}
+        sections.append(_section(name, exact))
+    said = "\n".join(f"  {words.finding(entry)}" for entry in record["findings"])
+    sections.insert(3, f"findings\n{said}" if said else "")
+    return "\n".join(filter(None, sections))
+
+
+def _section(title: str, values: Mapping[str, str]) -> str:
+    if not values:
+        return ""
+    wide = max(map(len, values))
+    indent = "  " if title else ""
+    lines = [f"{indent}{name:<{wide}}  {value}" for name, value in values.items()]
+    return "\n".join([title, *lines] if title else lines)

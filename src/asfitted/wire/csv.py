@@ -1,0 +1,93 @@
+"""CSV by the contract: no type is guessed, an empty field is missing, "NA" is text."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from asfitted.contract import Column, DataContract
+from asfitted.errors import ContractViolation, Violation
+
+_INTEGER = re.compile(r"[+-]?\d{1,19}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def read_csv(file: Path, contract: DataContract, rows: int) -> Iterator[pd.DataFrame]:
+    """Yield the rows of a CSV file as frames of at most `rows` rows.
+
+    Parameters
+    ----------
+    file : Path
+        UTF-8, comma separated, the first line naming the columns.
+    contract : DataContract
+        Says what each column's text is read as. What cannot be read stays text,
+        for `conform` to refuse with its row.
+    rows : int
+
+    Raises
+    ------
+    ContractViolation
+        Where a line has more or fewer fields than the header, or the file is
+        not UTF-8.
+    """
+    with file.open(newline="", encoding="utf-8-sig") as stream:
+        lines = csv.reader(stream, strict=True)
+        try:
+            header = next(lines, None)
+            if header is None:
+                raise ContractViolation([Violation("", "csv", "the file is empty")], str(file))
+            start = 0
+            while chunk := list(islice(lines, rows)):
+                yield _frame(chunk, header, contract, file, start)
+                start += len(chunk)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ContractViolation(
+                [Violation("", "csv", f"not readable as CSV: {error}")],
+                f"{file} line {lines.line_num}",
+            ) from error
+
+
+def _frame(
+    chunk: list[list[str]], header: list[str], contract: DataContract, file: Path, start: int
+) -> pd.DataFrame:
+    ragged = [start + i for i, line in enumerate(chunk) if len(line) != len(header)]
+    if ragged:
+        what = f"lines do not have the {len(header)} fields of the header"
+        raise ContractViolation(
+            [Violation("", "ragged", what, tuple(ragged), start + len(chunk))], str(file)
+        )
+    fields = list(zip(*chunk, strict=True))
+    columns = [
+        _typed(texts, contract.columns.get(name))
+        for name, texts in zip(header, fields, strict=True)
+    ]
+    # Built by position: a column that stands there twice is conform's to refuse.
+    frame = pd.DataFrame(dict(enumerate(columns)), index=range(start, start + len(chunk)))
+    frame.columns = pd.Index(header, dtype=object)
+    return frame
+
+
+def _typed(texts: tuple[str, ...], column: Column | None) -> np.ndarray[Any, Any]:
+    read = _reader(column)
+    out = np.empty(len(texts), dtype=object)
+    out[:] = [None if text == "" else read(text) for text in texts]
+    return out
+
+
+def _reader(column: Column | None) -> Callable[[str], Any]:
+    if column is None:
+        return str
+    if column.kind == "number":
+        return lambda text: float(text) if _NUMBER.fullmatch(text) else text
+    if column.kind == "integer" or (column.categories and isinstance(column.categories[0], int)):
+        return lambda text: int(text) if _INTEGER.fullmatch(text) else text
+    if column.kind == "boolean":
+        return lambda text: {"true": True, "false": False}.get(text, text)
+    return str
