@@ -53,10 +53,36 @@ def load(text: str) -> Any:
     return yaml.load(text, Loader=_Loader)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Safe YAML in which a text with line breaks stands escaped, on one line."""
+
+
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    # str.splitlines knows every break that YAML knows, and more.
+    style = '"' if text.splitlines() not in ([], [text]) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
 def inline(value: Any, indent: int = 0) -> str:
     """Return `value` as YAML in flow style, folded at 100 columns, to stand behind ``key: ``."""
-    text = yaml.safe_dump(
-        value, default_flow_style=True, width=96 - indent, allow_unicode=True, sort_keys=False
+    return ("\n" + " " * indent).join(_lines(value, 96 - indent))
+
+
+def key(name: str) -> str:
+    """Return `name` as the key of a mapping, which YAML wants on one line."""
+    return "".join(_lines(name, 2**31))
+
+
+def _lines(value: Any, width: int) -> list[str]:
+    text: str = yaml.dump(
+        value,
+        Dumper=_Dumper,
+        default_flow_style=True,
+        width=width,
+        allow_unicode=True,
+        sort_keys=False,
     )
-    lines = [line.strip() for line in text.splitlines() if line != "..."]
-    return ("\n" + " " * indent).join(lines)
+    return [line.strip() for line in text.removesuffix("...\n").split("\n") if line]

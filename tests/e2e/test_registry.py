@@ -13,10 +13,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 pytestmark = pytest.mark.e2e
 
@@ -51,7 +53,10 @@ models:
       - {gate: metric, metric: roc_auc, max_drop: 0.02,
          holdout: {data: holdout.parquet, target: late}}
   logged:
-    gates: [{gate: proof}, {gate: metric, metric: val_auc, min: 0.6}]
+    alias: champion
+    gates:
+      - gate: proof
+      - {gate: metric, metric: val_auc, min: 0.6, max_drop: 0, greater_is_better: true}
 """
 
 
@@ -83,12 +88,13 @@ class Site:
         assert answer["schema_version"] == 1
         return answer
 
+    @cached_property
+    def client(self) -> MlflowClient:
+        return MlflowClient(self.uri, self.uri)
+
     def champion(self) -> str | None:
-        code = (
-            "import mlflow; a = mlflow.MlflowClient().get_registered_model('m').aliases;"
-            "print(a.get('champion', ''))"
-        )
-        return self.python("-c", code).stdout.strip() or None
+        found = self.client.get_registered_model("m").aliases.get("champion")
+        return None if found is None else str(found)
 
 
 @dataclass
@@ -191,15 +197,10 @@ def the_story(site: Site) -> None:
     assert "3 older ones" in shown
 
     # The run keeps what was decided on, numbers and all.
-    code = (
-        "import json, mlflow; c = mlflow.MlflowClient();"
-        f"run = c.get_run({rows[1]['run_id']!r});"
-        "e = json.load(open(mlflow.artifacts.download_artifacts(run_id=run.info.run_id,"
-        "artifact_path='evidence.json')));"
-        "print(json.dumps([run.data.metrics, e]))"
-    )
-    metrics, evidence = json.loads(site.python("-c", code).stdout)
+    metrics = site.client.get_run(rows[1]["run_id"]).data.metrics
     assert metrics["challenger/roc_auc"] < metrics["champion/roc_auc"]
+    kept = site.client.download_artifacts(rows[1]["run_id"], "evidence.json", str(site.folder))
+    evidence = json.loads(Path(kept).read_text())
     (measured,) = evidence["champion"]["measurements"].values()
     assert measured["source"] == "600 rows of holdout.parquet"
     assert measured["model_digest"] == first["digest"]
@@ -215,25 +216,27 @@ def test_sqlite(tmp_path: Path) -> None:
     unknown = site.asfitted("promote", "m", "9", "--to", "champion", exits=2)
     assert "there are 1, 2, 3" in unknown.stderr
 
+    # A version of another name, with the metric that its run has.
+    site.client.copy_model_version("models:/m/1", "logged")
+    logged = site.json("promote", "logged", "latest")
+    assert logged["alias"] == "champion"
+    assert "0.7 with no current holder to compare with [logged in run" in logged["reason"]
+
     # Version 2 went back to 1; now 1's files are changed where MLflow keeps them.
     site.asfitted("promote", "m", "2", "--to", "champion")
-    before = set_aside(site, "1")
+    changed = damage(site, "1")
     damaged = site.asfitted("rollback", "m", exits=3)
     assert "files:" in damaged.stderr
     assert site.champion() == "2"
-    before.unlink()
+    changed.unlink()
     gone = site.asfitted("promote", "m", "1", "--to", "champion", exits=3)
     assert "files:" in gone.stderr
     assert [row["state"] for row in site.json("history", "m")["decisions"][:2]] == ["refused"] * 2
 
 
-def set_aside(site: Site, version: str) -> Path:
+def damage(site: Site, version: str) -> Path:
     """Change the golden examples of a version in the artifact store; return their file."""
-    code = (
-        "import mlflow; c = mlflow.MlflowClient(); v = c.get_model_version('m', '" + version + "');"
-        "print(c.get_logged_model(v.model_id).artifact_location)"
-    )
-    folder = Path(site.python("-c", code).stdout.strip().removeprefix("file://"))
+    folder = Path(site.client.get_model_version_download_uri("m", version))
     file = folder / "golden.parquet"
     file.write_bytes(file.read_bytes() + b"!")
     return file

@@ -78,7 +78,7 @@ def needed(pipeline: Any) -> dict[str, set[str]]:
     homeless = sorted(pickler.met.pop("__main__", ()))
     if homeless:
         raise CodeNotShipped(
-            f"{', '.join(homeless)}: defined in a notebook or script, which cannot be shipped",
+            f"{', '.join(homeless)} is defined in a notebook or script, which cannot be shipped",
             "__main__",
             "move it to a module, e.g. features.py, and pass code_paths=['features.py']",
         )

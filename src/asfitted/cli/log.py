@@ -45,9 +45,7 @@ _OPTIONS = (
         metavar="NAME,…",
         help="Only these: names as in --csv, such as temp, output.prediction, key.flight.",
     ),
-    click.option(
-        "--table", "form", flag_value="table", default=True, help="For a person (default)."
-    ),
+    click.option("--table", "form", flag_value="table", help="For a person (the default)."),
     click.option("--json", "form", flag_value="json", help="One JSON object."),
     click.option("--csv", "form", flag_value="csv", help="CSV with one column per feature."),
 )
@@ -73,7 +71,7 @@ def query(limit: int | None, **options: Any) -> None:
 
     A table shows the 100 newest of them unless --limit says otherwise.
     """
-    form, columns = options["form"], _columns(options["columns"])
+    form, columns = options["form"] or "table", _columns(options["columns"])
     cut = _TABLE_LIMIT if limit is None and form == "table" else None
     # One more than is shown, to know whether that is all.
     asked = _query(options, cut + 1 if cut is not None else limit, newest_first=True)
@@ -91,7 +89,7 @@ def query(limit: int | None, **options: Any) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written, until Ctrl-C.")
 def tail(count: int, follow: bool, **options: Any) -> None:
     """Print the newest records, the newest last."""
-    form, columns = options["form"], _columns(options["columns"])
+    form, columns = options["form"] or "table", _columns(options["columns"])
     if follow and form == "csv":
         raise click.UsageError("--follow prints a table or --json, one object a line")
     asked = _query(options, count, newest_first=True)

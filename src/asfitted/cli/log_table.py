@@ -59,7 +59,9 @@ class LogTable:
             self._line(cells)
             below = _below(record)
             if below:
-                self._console.print(Padding(Text(below, style="yellow"), (0, 0, 0, 4)))
+                self._console.print(
+                    Padding(Text(below, style="yellow"), (0, 0, 0, 4), expand=False)
+                )
 
     def add_columns(self, rows: Sequence[Mapping[str, str]]) -> None:
         """Print cells as they are, at their full length: the user chose these columns."""

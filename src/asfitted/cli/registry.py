@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 
 import click
 from rich.console import Console
@@ -84,11 +85,13 @@ def _progress(title: str) -> Iterator[Callable[[str], None]]:
     """Tell on stderr what takes its time: a spinner on a terminal, lines elsewhere."""
     os.environ.setdefault(*_RETRIES)
     console = Console(stderr=True, markup=False, highlight=False)
-    if console.is_terminal:
-        with console.status(Text(title)) as status:
-            yield lambda text: status.update(Text(f"{title}: {text}"))
-    else:
-        yield lambda text: console.print(f"{title}: {text}", soft_wrap=True)
+    # MLflow's client prints a link for each finished run, and stdout is for the result.
+    with redirect_stdout(sys.stderr):
+        if console.is_terminal:
+            with console.status(Text(title)) as status:
+                yield lambda text: status.update(Text(f"{title}: {text}"))
+        else:
+            yield lambda text: console.print(f"{title}: {text}", soft_wrap=True)
 
 
 def _show(decision: Decision, as_json: bool) -> None:

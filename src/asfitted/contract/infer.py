@@ -98,7 +98,7 @@ def _head(keys: tuple[str, ...], extra: str, limits: Limits) -> list[str]:
 
 
 def _column(name: str, rules: list[_Line]) -> list[str]:
-    lines = [f"  {_yaml.inline(name)}:"]
+    lines = [f"  {_yaml.key(name)}:"]
     for rule, value, comment in rules:
         text = f"    {rule}: {_yaml.inline(value, indent=6)}"
         if comment and "\n" in text:

@@ -156,7 +156,9 @@ class Store:
         """Return what was logged as `metric` for the version's model, or else in its run."""
         with asking_mlflow(f"models:/{name}/{version} at {self.where}"):
             found = self.client.get_model_version(name, version)
-            model_id, run_id = getattr(found, "model_id", None), found.run_id
+            # Open-source MLflow says only in the source which logged model a version is.
+            source = re.fullmatch(r"models:/(m-\w+)", found.source or "")
+            model_id, run_id = source and source[1], found.run_id
             model = model_id and self._found(lambda: self.client.get_logged_model(model_id))
             run = run_id and self._found(lambda: self.client.get_run(run_id))
         logged = [m for m in (model.metrics if model else None) or [] if m.key == metric]
@@ -171,7 +173,8 @@ class Store:
                 mend="give the gate a holdout",
             )
         if latest:
-            return _finite(next(iter(latest.values())).value, f"logged for model {model_id}")
+            (entry, *_) = latest.values()
+            return _finite(entry.value, f"logged for model {model_id}", entry.dataset_digest)
         if run and metric in run.data.metrics:
             return _finite(run.data.metrics[metric], f"logged in run {run_id}")
         known = sorted({*(run.data.metrics if run else ()), *(m.key for m in
@@ -205,9 +208,9 @@ class Store:
             raise
 
 
-def _finite(value: float, source: str) -> Measurement:
+def _finite(value: float, source: str, data_digest: str | None = None) -> Measurement:
     if math.isfinite(value):
-        return Measurement(float(value), source)
+        return Measurement(float(value), source, data_digest)
     return Measurement(None, source, why=f"what is logged is {value}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from asfitted.artifact.resources import declared, of_model
+from asfitted.artifact.resources import of_model
 from asfitted.contract import Conformed, DataContract
 from asfitted.errors import ContractViolation, OutputViolation, Violation
 from asfitted.scoring import outputs
@@ -88,11 +89,6 @@ class FittedModel:
         labels = getattr(self.scorer.estimator, "classes_", [])
         return list(getattr(labels, "tolist", lambda: labels)())
 
-    @property
-    def resources(self) -> Mapping[str, Path]:
-        """Where the files are that steps read."""
-        return declared() if self._resources is None else self._resources
-
     def predict(self, frame: pd.DataFrame, params: Mapping[str, Any] | None = None) -> Any:
         """Return the answer for each row, once it is on record.
 
@@ -161,7 +157,7 @@ class FittedModel:
 
     def score(self, conformed: pd.DataFrame) -> pd.DataFrame:
         """Return all outputs for rows that are conformed already; records nothing."""
-        with of_model(self.resources):
+        with of_model(self._resources) if self._resources is not None else nullcontext():
             if len(conformed):
                 return self.scorer.score(conformed)
             # No estimator takes an empty table. One row of defaults would have

@@ -28,7 +28,7 @@ def probe(scorer: Scorer, conformed: pd.DataFrame) -> tuple[pd.DataFrame, pd.Dat
     ----------
     scorer : Scorer
     conformed : DataFrame of shape (n_rows, n_features)
-        The training data: its first row is what is varied, and what it holds
+        The training data: one of its rows is what is varied, and what it holds
         is what the pipeline has seen.
 
     Returns
@@ -42,7 +42,9 @@ def probe(scorer: Scorer, conformed: pd.DataFrame) -> tuple[pd.DataFrame, pd.Dat
         Names the column and the value that raise, or that are lost: encoded
         just as a value that is in no list.
     """
-    probes, names = _table(scorer.contract, conformed.iloc[:1])
+    # One row that lacks as little as possible, so that a failure is the probe's own.
+    fullest = int(np.argmin(conformed.isna().to_numpy().sum(axis=1)))
+    probes, names = _table(scorer.contract, conformed.iloc[[fullest]])
     outputs = _score(scorer, probes, names)
     if len(scorer.steps) > 1 and not _is_target_encoded(scorer):
         _refuse_losses(scorer, conformed, probes, names)
@@ -68,7 +70,7 @@ def _table(
         rows = [i + 1 for i, (column, _) in enumerate(names) if column == name]
         if rows:
             probes[name] = _varied(probes[name], rows, [names[i - 1][1] for i in rows])
-    return probes, [("", "the first row of the reference"), *names]
+    return probes, [("", "a row of the reference"), *names]
 
 
 def _varied(series: pd.Series[Any], rows: list[int], values: list[Any]) -> pd.Series[Any]:
@@ -102,7 +104,8 @@ def _score(scorer: Scorer, probes: pd.DataFrame, names: list[tuple[str, Any]]) -
         raise ProbeFailed(
             f"the contract allows {_said(*names[row])}, and the pipeline fails on it: "
             f"{type(cause).__name__}: {_first_line(cause)}",
-            f"column {names[row][0]}" + (f"; so do {others}" if others else ""),
+            (f"column {names[row][0]}" if names[row][0] else "the reference")
+            + (f"; so do {others}" if others else ""),
             "let a step take it (an imputer, contract.categories(columns) for an encoder), "
             "or let the contract refuse or fill it",
         ) from error

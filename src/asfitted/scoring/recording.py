@@ -101,7 +101,6 @@ class Recorder:
         self, error: AsfittedError, n_rows: int, received_at: datetime, request_id: str = ""
     ) -> None:
         """Record that a request was refused, and why; a refusal is given all the same."""
-        violations = error.violations if isinstance(error, ContractViolation) else ()
         try:
             self.journal.append_refusal(
                 request_id=request_id or uuid.uuid4().hex,
@@ -111,9 +110,7 @@ class Recorder:
                 model_digest=self.identity.digest,
                 code=error.code,
                 n_rows=n_rows,
-                violations=[
-                    {"column": v.column, "rule": v.rule, "rows": len(v.rows)} for v in violations
-                ],
+                violations=error.violations if isinstance(error, ContractViolation) else (),
                 source=self.source,
             )
         except RecordError:

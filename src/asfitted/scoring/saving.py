@@ -18,7 +18,13 @@ from asfitted.artifact import code, environment, golden, layout, manifest, seria
 from asfitted.artifact.resources import declared, of_model
 from asfitted.config import Config
 from asfitted.contract import Column, DataContract
-from asfitted.errors import ContractViolation, ResourceNotShipped, SaveRefused, Violation
+from asfitted.errors import (
+    AsfittedError,
+    ContractViolation,
+    ResourceNotShipped,
+    SaveRefused,
+    Violation,
+)
 from asfitted.scoring import outputs, proof
 from asfitted.scoring.loading import sample
 from asfitted.scoring.outputs import PredictFn
@@ -78,7 +84,7 @@ def build(
     files = _resource_files(declared() if resources is None else resources)
     fields = config.field_policy(name)
     with of_model(files):
-        scorer.whole_steps = plan(scorer.steps, sample(conformed, SAMPLE_ROWS))
+        scorer.whole_steps = _planned(scorer, conformed)
         probe(scorer, conformed)
         examples = _without_secrets(sample(conformed, GOLDEN_ROWS), scorer.contract, fields)
         expected = scorer.score(examples)
@@ -108,6 +114,21 @@ def build(
         shown = ("mlflow", "scikit-learn", "pandas", "numpy")
         manifest.seal(root, placed, {package: pins[package] for package in shown})
         _refuse_unproved(root)
+
+
+def _planned(scorer: Scorer, conformed: pd.DataFrame) -> int:
+    try:
+        return plan(scorer.steps, sample(conformed, SAMPLE_ROWS))
+    except AsfittedError:
+        raise
+    except Exception as error:
+        # A probe knows the column and the value; the step's own error does not.
+        probe(scorer, conformed)
+        raise SaveRefused(
+            f"the pipeline fails on its own reference: {type(error).__name__}: {error}",
+            "reference, the raw training frame",
+            "pass the frame that the pipeline was fitted on",
+        ) from error
 
 
 @contextmanager

@@ -74,7 +74,8 @@ def _compare(
             old.mend or "roll the alias back to a version that can be measured, then promote again",
         )
     if new.data_digest != old.data_digest:
-        return False, f"{holder} was measured on other rows", "run it again"
+        mend = "run it again" if gate.holdout else "give the gate a holdout"
+        return False, f"{holder} was measured on other rows", mend
     # Both as they are written: 0.8 to 0.79 is a drop of 0.01, which it is not in binary.
     worse_by = Decimal(repr(float(old.value))) - Decimal(repr(float(value)))
     if not gate.more_is_better:
