@@ -10,7 +10,7 @@ import yaml
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a date stays a string and a repeated key is an error."""
+    """Safe YAML in which a date stays a string, and keys are texts that stand there once."""
 
 
 # YAML 1.1 reads 2013-01-01 as a date and 12:30 as 750; people mean the text.
@@ -31,10 +31,14 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, Any]:
     seen: set[Hashable] = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} stands here twice", key_node.start_mark
-            )
+        problem = ""
+        if not isinstance(key, str):
+            # An unquoted no, null or 1; json would make the text "false" of it.
+            problem = f"the key {key!r} is not text: put it in quotes"
+        elif key in seen:
+            problem = f"the key {key!r} stands here twice"
+        if problem:
+            raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
 
@@ -50,7 +54,10 @@ def load(text: str) -> Any:
     yaml.YAMLError
         With the line and column of the problem.
     """
-    return yaml.load(text, Loader=_Loader)
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except RecursionError:
+        raise yaml.YAMLError("nested too deeply") from None
 
 
 class _Dumper(yaml.SafeDumper):

@@ -7,6 +7,7 @@
     ├── ContractInvalid            code "contract_invalid"     exit 2   (ValueError)
     ├── ContractViolation          code "contract_violation"   exit 3   (ValueError)
     ├── OutputViolation            code "output_violation"     exit 3
+    ├── RequestRefused             a code of its own, HTTP 4xx exit 3
     ├── SaveRefused                code "save_refused"         exit 3
     │   ├── NotConformed           code "not_conformed"
     │   ├── BatchDependent         code "batch_dependent"
@@ -104,6 +105,11 @@ class Violation:
     rows: tuple[int, ...] = ()
     n_rows: int = 0
 
+    @property
+    def known_column(self) -> str:
+        """The column, or "" where its name is the caller's own text."""
+        return "" if self.rule in {"extra_column", "duplicate"} else self.column
+
     def __str__(self) -> str:
         subject = f"{self.column}: " if self.column else ""
         if not self.rows:
@@ -133,6 +139,28 @@ class OutputViolation(AsfittedError):
 
     code = "output_violation"
     exit_code = 3
+
+
+class RequestRefused(AsfittedError):
+    """A request that cannot be read, before any rule of the contract is asked.
+
+    Parameters
+    ----------
+    code : str
+        Stable; the guide lists them all.
+    what : str
+        Never holds a value, a path or a piece of the body.
+    mend : str
+    status : int, default 400
+        Of the HTTP answer.
+    """
+
+    exit_code = 3
+
+    def __init__(self, code: str, what: str, mend: str = "", status: int = 400) -> None:
+        super().__init__(what, "", mend)
+        self.code, self.status = code, status
+        self.args = (code, what, mend, status)
 
 
 class SaveRefused(AsfittedError):

@@ -26,7 +26,7 @@ from asfitted.scoring import FittedModel
 from asfitted.scoring.loading import FLAVOR, open_artifact
 from asfitted.scoring.outputs import PredictFn
 from asfitted.scoring.saving import Built, build
-from asfitted.serving import door
+from asfitted.serving import door, seam
 
 __all__ = ["load_model", "log_model", "save_model"]
 
@@ -224,6 +224,9 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Fi
     if model.recorder is not None and model.recorder.source == "serve":
         # A server that could not record would refuse each request; say so now.
         model.recorder.journal.check()
+        from asfitted.serving.app import App
+
+        seam.install(lambda behind: App(model, behind))
     return model
 
 

@@ -35,20 +35,17 @@ class _Needs(cloudpickle.Pickler):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(io.BytesIO())
         self.met: dict[str, set[str]] = {}
-        self.by_value: set[str] = set()
 
     def reducer_override(self, obj: Any) -> Any:
+        reduced = super().reducer_override(obj)
+        if isinstance(obj, types.FunctionType) and reduced is not NotImplemented:
+            # Its code goes along, so its module need not be there.
+            return reduced
         if isinstance(obj, (type, types.FunctionType, types.BuiltinFunctionType)):
             module = getattr(obj, "__module__", None) or "builtins"
             self.met.setdefault(module, set()).add(getattr(obj, "__qualname__", str(obj)))
         elif isinstance(obj, types.ModuleType):
             self.met.setdefault(obj.__name__, set())
-        reduced = super().reducer_override(obj)
-        if reduced is not NotImplemented and isinstance(obj, (type, types.FunctionType)):
-            self.by_value.add(f"{obj.__module__}.{obj.__qualname__}")
-            if isinstance(obj, types.FunctionType):
-                # Its code goes along, so its module need not be there.
-                self.met[obj.__module__].discard(obj.__qualname__)
         return reduced
 
 
@@ -82,7 +79,7 @@ def needed(pipeline: Any) -> dict[str, set[str]]:
             "__main__",
             "move it to a module, e.g. features.py, and pass code_paths=['features.py']",
         )
-    return {module: names for module, names in pickler.met.items() if names or module}
+    return pickler.met
 
 
 def ship(root: Path, code_paths: Sequence[str | Path]) -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from asfitted.artifact import layout, numerics
 from asfitted.errors import ArtifactDamaged
 
-OUTPUT = "output."
+INPUT, OUTPUT = "input.", "output."
 _META = b"asfitted.golden"
 
 # Where the numerics differ, sqrt(eps) of the output's type: half the digits.
@@ -48,12 +48,18 @@ def write(root: Path, inputs: pd.DataFrame, outputs: pd.DataFrame) -> None:
             # What is conformed is in UTC; the zone says so to whoever reads it.
             plain[name] = plain[name].dt.tz_localize("UTC")
     both = pd.concat(
-        [plain.reset_index(drop=True), outputs.add_prefix(OUTPUT).reset_index(drop=True)], axis=1
+        [
+            part.reset_index(drop=True)
+            for part in (plain.add_prefix(INPUT), outputs.add_prefix(OUTPUT))
+        ],
+        axis=1,
     )
     table = pa.Table.from_pandas(both, preserve_index=False)
     meta = {
         "tolerance": {name: tolerance(outputs[name].to_numpy()) for name in outputs},
         "numerics": numerics.fingerprint(),
+        # Says that the inputs are conformed already.
+        "attrs": dict(inputs.attrs),
     }
     table = table.replace_schema_metadata(
         {**(table.schema.metadata or {}), _META: json.dumps(meta).encode()}
@@ -80,9 +86,14 @@ def read(root: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
         raise ArtifactDamaged(
             "the golden examples cannot be read", str(root / layout.GOLDEN)
         ) from error
-    is_output = frame.columns.str.startswith(OUTPUT)
-    outputs = frame.loc[:, is_output].rename(columns=lambda name: name.removeprefix(OUTPUT))
-    return frame.loc[:, ~is_output], outputs, meta
+    inputs, outputs = (
+        frame.loc[:, frame.columns.str.startswith(prefix)].rename(
+            columns=lambda name, prefix=prefix: name.removeprefix(prefix)
+        )
+        for prefix in (INPUT, OUTPUT)
+    )
+    inputs.attrs = dict(meta["attrs"])
+    return inputs, outputs, meta
 
 
 def differences(

@@ -89,6 +89,9 @@ def _chunks(file: Path, contract: DataContract, rows: int) -> Iterator[pd.DataFr
         return
     try:
         with pq.ParquetFile(file) as parquet:
+            if parquet.metadata.num_rows == 0:
+                # It has columns all the same, for conform to look at.
+                yield parquet.read().to_pandas()
             for batch in parquet.iter_batches(rows):
                 yield batch.to_pandas()
     except pa.ArrowException as error:
@@ -104,6 +107,14 @@ def _check(frame: pd.DataFrame, contract: DataContract, file: Path, start: int) 
             for v in error.violations
         ]
         raise ContractViolation(moved, str(file), error.mend) from error
+
+
+def _without_null(schema: pa.Schema) -> pa.Schema:
+    """Call a key text that misses in all rows of the first chunk, and not in a later one."""
+    for i, field in enumerate(schema):
+        if pa.types.is_null(field.type):
+            schema = schema.set(i, field.with_type(pa.string()))
+    return schema
 
 
 class _Writer:
@@ -126,7 +137,7 @@ class _Writer:
         else:
             table = pa.Table.from_pandas(frame, preserve_index=False)
             if self._parquet is None:
-                self._parquet = pq.ParquetWriter(self.partial, table.schema)
+                self._parquet = pq.ParquetWriter(self.partial, _without_null(table.schema))
             self._parquet.write_table(table.cast(self._parquet.schema))
         self._rows += len(frame)
 

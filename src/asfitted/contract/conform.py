@@ -13,9 +13,9 @@ from asfitted.contract.kinds import ReadColumn, read_column
 from asfitted.contract.schema import Column, DataContract
 from asfitted.errors import ContractViolation, Violation
 
-# Marks a conformed frame whose zones are not UTC, so that conforming it again
-# does not shift its moments a second time.
-_IN_UTC = "asfitted_moments_in_utc"
+# Marks a conformed frame, so that conforming it again neither shifts its moments
+# a second time nor refuses the 0.0 and 1.0 of a boolean that may miss.
+CONFORMED = "asfitted_conformed"
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,13 @@ def conform(contract: DataContract, frame: pd.DataFrame, *, keys: bool = True) -
     if violations:
         raise ContractViolation(violations, mend=_frame_mend(contract, frame))
     n_rows = len(frame)
-    is_utc = bool(frame.attrs.get(_IN_UTC))
+    is_conformed = bool(frame.attrs.get(CONFORMED))
     columns: dict[str, Any] = {}
     findings: list[Finding] = []
     for name, column in contract.columns.items():
         if name in contract.keys and not keys:
             continue
-        read = _read(frame, name, column, is_utc)
+        read = _read(frame, name, column, is_conformed)
         violations += [
             Violation(name, rule, what, tuple(np.flatnonzero(mask).tolist()), n_rows)
             for rule, what, mask in read.problems
@@ -108,16 +108,27 @@ def conform(contract: DataContract, frame: pd.DataFrame, *, keys: bool = True) -
             for extra in frame.columns
             if extra not in contract.columns
         ]
-    features = pd.DataFrame({n: columns[n] for n in contract.features}, index=frame.index)
+    features = _table({n: columns[n] for n in contract.features}, frame.index)
     key_columns = {n: columns[n] for n in contract.keys if n in columns}
-    if any(contract.columns[name].zone != "UTC" for name in contract.features):
-        features.attrs[_IN_UTC] = True
-    return Conformed(features, pd.DataFrame(key_columns, index=frame.index), tuple(findings))
+    features.attrs[CONFORMED] = True
+    return Conformed(features, _table(key_columns, frame.index), tuple(findings))
 
 
-def _read(frame: pd.DataFrame, name: str, column: Column, is_utc: bool) -> ReadColumn:
+def _table(columns: dict[str, Any], index: pd.Index[Any]) -> pd.DataFrame:
+    # Text stays objects: what pandas infers for it differs between its releases and
+    # between columns with and without rows.
+    held = {
+        name: pd.Series(values, dtype=object) if values.dtype == object else values
+        for name, values in columns.items()
+    }
+    table = pd.DataFrame(held, index=pd.RangeIndex(len(index)))
+    table.index = index
+    return table
+
+
+def _read(frame: pd.DataFrame, name: str, column: Column, is_conformed: bool) -> ReadColumn:
     if name in frame.columns:
-        return read_column(frame[name], column, is_utc=is_utc)
+        return read_column(frame[name], column, is_conformed=is_conformed)
     return read_column(pd.Series([None] * len(frame), dtype=object), column)
 
 

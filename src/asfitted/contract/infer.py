@@ -11,8 +11,8 @@ import pandas as pd
 
 from asfitted import _yaml
 from asfitted._version import __version__
-from asfitted.contract.plain import Plain, plain
-from asfitted.contract.schema import DEFAULT_MAX_LENGTH, Column, DataContract, Limits
+from asfitted.contract.plain import Plain, is_number, plain
+from asfitted.contract.schema import DEFAULT_MAX_LENGTH, EXACT, Column, DataContract, Limits
 from asfitted.errors import ContractInvalid
 
 # A text of a handful of spellings is a category whatever the sample's size.
@@ -144,14 +144,26 @@ def _kind(
             return "category", _category(labels.tolist(), "the dtype's own list")
     if source.family == "bool":
         return "boolean", []
-    if source.family in {"int", "float"}:
-        kind = "integer" if source.family == "int" else "number"
+    family = source.family
+    if family == "object" and all(map(is_number, present)):
+        # Numbers of several types: decimals, integers among floats.
+        whole = all(isinstance(value, (int, np.integer)) for value in present)
+        present = np.array([_float(value) for value in present])
+        family = "int" if whole else "float"
+    if family in {"int", "float"}:
+        kind = "integer" if family == "int" else "number"
         low, high = present.min(), present.max()
         if not (np.isfinite(low) and np.isfinite(high)):
             raise ContractInvalid(
                 "values that are not finite",
                 f"column {series.name}",
                 "replace inf by a number or by NaN before training",
+            )
+        if kind == "integer" and not -EXACT <= low <= high <= EXACT:
+            raise ContractInvalid(
+                "whole numbers beyond ±(2^53 − 1), which a float cannot tell apart",
+                f"column {series.name}",
+                "an identifier is text: make it so before training",
             )
         note = "outside is a finding; min and max would refuse"
         return kind, [("observed", [low.item(), high.item()], note)]
@@ -165,6 +177,13 @@ def _kind(
         f"column {series.name}",
         "make them one type before training",
     )
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return np.inf
 
 
 def _all(present: Any, types: tuple[type, ...]) -> bool:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timezone
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 
-from asfitted.contract.moments import from_wall, parse_moment
+from asfitted.contract.moments import ClockChange, as_numpy, from_wall, parse_moment
 from asfitted.contract.plain import Array, Plain, is_moment, is_number, plain
+from asfitted.contract.schema import EXACT as EXACT
 from asfitted.contract.schema import Column, Fill
 
-# The largest whole number below which every whole number is a float: 2**53.
-EXACT = 2**53
+_TOO_LARGE = "values are beyond ±(2^53 − 1)"
 
 
 @dataclass
@@ -46,19 +47,24 @@ class ReadColumn:
             self.notes.append((rule, mask, received))
 
 
-def read_column(series: pd.Series[Any], column: Column, *, is_utc: bool = False) -> ReadColumn:
+def read_column(
+    series: pd.Series[Any], column: Column, *, is_conformed: bool = False
+) -> ReadColumn:
     """Return one column as the pipeline sees it, with what is wrong and what was mended.
 
     Parameters
     ----------
     series : Series of shape (n_rows,)
     column : Column
-    is_utc : bool, default False
-        Naive moments are in UTC already, whatever the column's zone.
+    is_conformed : bool, default False
+        Naive moments are in UTC already, whatever the column's zone, and a
+        boolean may be 0.0 or 1.0.
     """
     out = ReadColumn()
     if column.kind == "datetime":
-        _datetime(plain(series), column, out, is_utc)
+        _datetime(plain(series), column, out, is_conformed)
+    elif column.kind == "boolean":
+        _boolean(plain(series), column, out, is_conformed)
     else:
         _READERS[column.kind](plain(series), column, out)
     return out
@@ -100,7 +106,7 @@ def _floats(source: Plain, out: ReadColumn, what: str) -> tuple[Array, Array]:
         for i in np.flatnonzero(present):
             if is_number(source.values[i]):
                 # An integer too large for a float is no number of ours.
-                with contextlib.suppress(OverflowError):
+                with contextlib.suppress(OverflowError, ValueError):
                     values[i], good[i] = float(source.values[i]), True
     out.refuse("type", f"values are not {what}", present & ~good)
     return values, good
@@ -132,32 +138,53 @@ def _integer(source: Plain, column: Column, out: ReadColumn) -> None:
 def _whole(source: Plain, out: ReadColumn) -> tuple[Array, Array]:
     """Return (int64 values with 0 for missing, mask of those present and whole)."""
     present = ~source.missing
+    if source.family == "object":
+        return _whole_objects(source, out)
     if source.family == "int":
-        large = present & (
-            (source.values > EXACT) | (source.values.astype("float64") < -float(EXACT))
-        )
-        out.refuse("exact", "values are beyond ±2^53", large)
-        good = present & ~large
-        return np.where(good, source.values, 0).astype("int64"), good
-    floats, good = _floats(source, out, "whole numbers")
-    large = good & (np.abs(floats) > EXACT)
-    out.refuse("exact", "values are beyond ±2^53", large)
-    good &= ~large
-    broken = good & (np.floor(floats) != floats)
-    out.refuse("whole", "values are not whole numbers", broken)
-    good &= ~broken
-    return np.where(good, floats, 0).astype("int64"), good
+        values, good = source.values, present
+        large = present & (values > EXACT)
+        if values.dtype.kind == "i":
+            large |= present & (values < -EXACT)
+    else:
+        values, good = _floats(source, out, "whole numbers")
+        large = good & (np.abs(values) > EXACT)
+        broken = good & ~large & (np.floor(values) != values)
+        out.refuse("whole", "values are not whole numbers", broken)
+        good = good & ~broken
+    out.refuse("exact", _TOO_LARGE, large)
+    good = good & ~large
+    return np.where(good, values, 0).astype("int64"), good
 
 
-def _boolean(source: Plain, column: Column, out: ReadColumn) -> None:
+def _whole_objects(source: Plain, out: ReadColumn) -> tuple[Array, Array]:
+    present = ~source.missing
+    values = np.zeros(len(present), dtype="int64")
+    good, numeric, large = np.zeros((3, len(present)), dtype=bool)
+    for i in np.flatnonzero(present):
+        value = source.values[i]
+        numeric[i] = is_number(value)
+        if not numeric[i]:
+            continue
+        # Compared as what it is: a float of it might be another number.
+        large[i] = not -EXACT <= value <= EXACT
+        if not large[i] and int(value) == value:
+            values[i], good[i] = int(value), True
+    out.refuse("type", "values are not whole numbers", present & ~numeric)
+    out.refuse("whole", "values are not whole numbers", numeric & ~large & ~good)
+    out.refuse("exact", _TOO_LARGE, large)
+    return values, good
+
+
+def _boolean(source: Plain, column: Column, out: ReadColumn, is_conformed: bool) -> None:
     _missing(source, column, out)
     present = ~source.missing
     values = np.zeros(len(present), dtype=bool)
     good = np.zeros(len(present), dtype=bool)
     if source.family == "bool":
         values, good = source.values.copy(), present
-    elif source.family == "float":
-        # What this very function gives for a column that may miss.
+    elif source.family == "float" and is_conformed:
+        # What this very function gives for a column that may miss. A 1.0 among
+        # objects is another matter: a caller's number is not a boolean.
         good = present & ((source.values == 0) | (source.values == 1))
         values = good & (source.values == 1)
     elif source.family == "object":
@@ -195,6 +222,10 @@ def _category(source: Plain, column: Column, out: ReadColumn) -> None:
     elif column.unknown == "other":
         codes = np.where(unknown, labels.index(column.other), codes)  # type: ignore[arg-type]
     if column.unknown != "refuse":
+        if unknown.any() and isinstance(labels[0], str):
+            broken = np.zeros(len(present), dtype=bool)
+            broken[unknown] = [not _is_unicode(v) for v in received[unknown]]
+            out.refuse("unicode", _NOT_UNICODE, broken)
         out.note("unknown_category", unknown, received)
     if isinstance(column.missing, Fill):
         codes = np.where(codes < 0, labels.index(column.missing.fill), codes)  # type: ignore[arg-type]
@@ -205,9 +236,19 @@ def _category(source: Plain, column: Column, out: ReadColumn) -> None:
 def _are_text(source: Plain) -> Array:
     if source.family != "object":
         return np.zeros(len(source.missing), dtype=bool)
-    if pd.api.types.infer_dtype(source.values, skipna=True) in {"string", "empty"}:
-        return np.ones(len(source.missing), dtype=bool)
     return np.array([isinstance(v, str) for v in source.values], dtype=bool)
+
+
+_NOT_UNICODE = "values hold half of a surrogate pair, which is no text"
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether `text` can be written anywhere: half of a surrogate pair cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text(source: Plain, column: Column, out: ReadColumn) -> None:
@@ -217,27 +258,39 @@ def _text(source: Plain, column: Column, out: ReadColumn) -> None:
     out.refuse("type", "values are not text", present & ~good)
     fill = column.missing.fill if isinstance(column.missing, Fill) else None
     values = np.full(len(present), fill, dtype=object)
-    values[good] = source.values[good]
+    values[good] = [str.__str__(v) for v in source.values[good]]
+    broken = np.zeros(len(present), dtype=bool)
+    if not _is_unicode("".join(values[good])):
+        broken[good] = [not _is_unicode(v) for v in values[good]]
+    out.refuse("unicode", _NOT_UNICODE, broken)
     long = np.zeros(len(present), dtype=bool)
     long[good] = [len(v) > column.max_length for v in values[good]]
     out.refuse("max_length", f"values are longer than {column.max_length} characters", long)
     out.values = values
 
 
-def _datetime(source: Plain, column: Column, out: ReadColumn, is_utc: bool) -> None:
+def _datetime(source: Plain, column: Column, out: ReadColumn, is_conformed: bool) -> None:
     _missing(source, column, out)
     present = ~source.missing
     values = np.full(len(present), np.datetime64("NaT"), dtype="datetime64[us]")
-    zone = "UTC" if is_utc else column.zone
-    if source.family == "moment_utc" or (source.family == "moment" and zone == "UTC"):
-        values = source.values.astype("datetime64[us]")
-    elif source.family == "moment":
-        wall = pd.Series(source.values.astype("datetime64[us]")).dt
-        local = wall.tz_localize(zone, ambiguous="NaT", nonexistent="NaT").dt
-        values = local.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype("datetime64[us]")
-        skipped = present & np.isnat(values)
-        out.refuse("zone", f"times are skipped or repeated by clocks of {zone}", skipped)
-        present &= ~skipped
+    zone = "UTC" if is_conformed else column.zone
+    if source.family in {"moment", "moment_utc"}:
+        known = present & _in_calendar(source.values)
+        values[known] = source.values[known].astype("datetime64[us]")
+        finer = known & (values != source.values)
+        out.refuse("finer", _FINER, finer)
+        if source.family == "moment" and zone != "UTC":
+            local = pd.Series(values).dt.tz_localize(
+                ZoneInfo(zone), ambiguous="NaT", nonexistent="NaT"
+            )
+            utc = local.dt.tz_convert("UTC").dt.tz_localize(None)
+            skipped = known & utc.isna().to_numpy()
+            out.refuse("zone", _SKIPPED.format(zone), skipped)
+            values = utc.to_numpy().astype("datetime64[us]")
+            known &= ~skipped & _in_calendar(values)
+            present &= ~skipped
+        out.refuse("datetime", _NO_MOMENT, present & ~known)
+        present = known & ~finer
     else:
         present = _moments(source, column, out, zone, values)
     if isinstance(column.missing, Fill):
@@ -249,42 +302,65 @@ def _datetime(source: Plain, column: Column, out: ReadColumn, is_utc: bool) -> N
 def _moments(source: Plain, column: Column, out: ReadColumn, zone: str, values: Array) -> Array:
     """Read objects one by one into `values`; return the mask of those read."""
     present = ~source.missing
-    good, readable = np.zeros((2, len(present)), dtype=bool)
+    good, readable, skipped, finer = np.zeros((4, len(present)), dtype=bool)
     for i in np.flatnonzero(present) if source.family == "object" else ():
         value = source.values[i]
         readable[i] = isinstance(value, (str, date)) or is_moment(value)
         if not readable[i]:
             continue
-        with contextlib.suppress(ValueError, OverflowError):
+        try:
             values[i], good[i] = _moment(value, zone), True
+        except ClockChange:
+            skipped[i] = True
+        except _Finer:
+            finer[i] = True
+        except (ValueError, OverflowError):
+            continue
     out.refuse("type", "values are not dates and times", present & ~readable)
-    out.refuse(
-        "datetime",
-        "values are not ISO 8601 (YYYY-MM-DDTHH:MM:SS, Z or an offset), or no such moment",
-        readable & ~good,
-    )
+    out.refuse("finer", _FINER, finer)
+    out.refuse("zone", _SKIPPED.format(zone), skipped)
+    out.refuse("datetime", _NO_MOMENT, readable & ~good & ~skipped & ~finer)
     return good
+
+
+_NO_MOMENT = "values are not ISO 8601 (YYYY-MM-DDTHH:MM:SS, Z or an offset), or no such moment"
+_SKIPPED = "times are skipped or repeated by clocks of {}"
+_FINER = "times are finer than a microsecond"
+
+
+class _Finer(ValueError):
+    """A time that microseconds cannot hold."""
+
+
+def _in_calendar(moments: Array) -> Array:
+    """Whether the years are those that Python and ISO 8601 know, 1 to 9999."""
+    years = moments.astype("datetime64[Y]").astype("int64") + 1970
+    return (years >= 1) & (years <= 9999)
 
 
 def _moment(value: Any, zone: str) -> np.datetime64:
     if isinstance(value, str):
         return parse_moment(value, zone)
     if isinstance(value, np.datetime64):
+        if not _in_calendar(np.array([value])).all():
+            raise ValueError("no such year")
+        if value.astype("datetime64[us]") != value:
+            raise _Finer
         value = value.astype("datetime64[us]").item()
     if isinstance(value, pd.Timestamp):
+        if value.nanosecond:
+            raise _Finer
         value = value.to_pydatetime(warn=False)
     if not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)
     if value.tzinfo is None:
         return from_wall(value, zone)
-    return parse_moment(value.astimezone(_UTC).strftime("%Y-%m-%dT%H:%M:%S.%f"))
+    return as_numpy(value.astimezone(timezone.utc).replace(tzinfo=None))
 
 
-_UTC = pd.Timestamp(0, tz="UTC").to_pydatetime().tzinfo
 _READERS: dict[str, Callable[[Plain, Column, ReadColumn], None]] = {
     "number": _number,
     "integer": _integer,
-    "boolean": _boolean,
     "category": _category,
     "text": _text,
 }

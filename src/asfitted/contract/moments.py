@@ -18,6 +18,10 @@ _ISO = re.compile(
 _EPOCH = datetime(1970, 1, 1)
 
 
+class ClockChange(ValueError):
+    """A time that clocks of the zone never show, or show twice."""
+
+
 @lru_cache
 def _zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)
@@ -59,27 +63,28 @@ def parse_moment(text: str, zone: str = "UTC") -> np.datetime64:
         int((fraction or "0").ljust(6, "0")),
     )
     if utc:
-        return _as_numpy(wall)
+        return as_numpy(wall)
     if sign:
         offset = timedelta(hours=int(off_h), minutes=int(off_m))
         if offset >= timedelta(days=1) or int(off_m) > 59:
             raise ValueError("the offset is not one")
-        return _as_numpy(wall - offset if sign == "+" else wall + offset)
+        return as_numpy(wall - offset if sign == "+" else wall + offset)
     return from_wall(wall, zone)
 
 
 def from_wall(wall: datetime, zone: str) -> np.datetime64:
     """Return the moment at which clocks of `zone` show the naive `wall`; see `parse_moment`."""
     if zone == "UTC":
-        return _as_numpy(wall)
+        return as_numpy(wall)
     info = _zone(zone)
     first = wall.replace(tzinfo=info, fold=0).astimezone(timezone.utc)
     second = wall.replace(tzinfo=info, fold=1).astimezone(timezone.utc)
     if first != second:
-        raise ValueError(f"clocks of {zone} skip or repeat this time: give an offset")
-    return _as_numpy(first.replace(tzinfo=None))
+        raise ClockChange(f"clocks of {zone} skip or repeat this time: give an offset")
+    return as_numpy(first.replace(tzinfo=None))
 
 
-def _as_numpy(naive_utc: datetime) -> np.datetime64:
+def as_numpy(naive_utc: datetime) -> np.datetime64:
+    """Return a naive moment in UTC as numpy holds it."""
     # Whole microseconds by integer arithmetic: a float of seconds would round.
     return np.datetime64((naive_utc - _EPOCH) // timedelta(microseconds=1), "us")

@@ -89,17 +89,15 @@ def _objects(values: Array, missing: Array) -> Plain:
             return Plain("int", np.where(missing, 0, values).astype("int64"), missing)
         except OverflowError:
             return Plain("object", values, missing)
-    if inferred in {"floating", "mixed-integer-float", "decimal"}:
-        # A missing value among floats may be None, NaN or pd.NA. Integers too
-        # large for a float stay objects, to be refused as what they are.
-        try:
-            floats = np.array(
-                [np.nan if m else float(v) for v, m in zip(values, missing, strict=True)],
-                dtype="float64",
-            )
-        except OverflowError:
-            return Plain("object", values, missing)
+    if inferred == "floating":
+        # A missing value among floats may be None, NaN or pd.NA.
+        floats = np.array(
+            [np.nan if m else float(v) for v, m in zip(values, missing, strict=True)],
+            dtype="float64",
+        )
         return Plain("float", floats, missing | np.isnan(floats))
+    # Integers among floats and decimals stay what they are: a float would round
+    # them, and whether it does must not depend on the rows beside them.
     return Plain("object", values, missing)
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from asfitted import _yaml
 from asfitted.contract.moments import parse_moment
@@ -34,12 +35,23 @@ _RULES: dict[str, frozenset[str]] = {
     "text": frozenset({"max_length"}),
     "datetime": frozenset({"min", "max", "observed", "zone"}),
 }
+# The largest whole number that no other whole number becomes as a float. One
+# more, 2**53, is also what pandas makes of 2**53 + 1 beside a missing value.
+EXACT = 2**53 - 1
 _EVERYWHERE = frozenset({"kind", "missing", "meaning", "unit", "why"})
 DEFAULT_MAX_LENGTH = 1000
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _WrongRule(ValueError):
+    """One rule of a column that makes no sense, and its name."""
+
+    def __init__(self, rule: str, what: str) -> None:
+        super().__init__(what)
+        self.rule = rule
 
 
 class Fill(_Model):
@@ -51,8 +63,8 @@ class Fill(_Model):
 class Limits(_Model):
     """What one request may hold."""
 
-    rows: int = 100_000
-    bytes: int = 50_000_000
+    rows: int = Field(default=100_000, gt=0)
+    bytes: int = Field(default=50_000_000, gt=0)
 
 
 class Column(_Model):
@@ -91,7 +103,7 @@ class Column(_Model):
     min: int | float | str | None = None
     max: int | float | str | None = None
     observed: tuple[int | float | str, int | float | str] | None = None
-    max_length: int = DEFAULT_MAX_LENGTH
+    max_length: int = Field(default=DEFAULT_MAX_LENGTH, gt=0)
     zone: str = "UTC"
     meaning: str = ""
     unit: str = ""
@@ -113,39 +125,44 @@ class Column(_Model):
     def _rules_make_sense(self) -> Column:
         stray = self.model_fields_set - _RULES[self.kind] - _EVERYWHERE
         if stray:
-            raise ValueError(f"a {self.kind} has no {', '.join(sorted(stray))}")
+            raise _WrongRule(min(stray), f"a {self.kind} has no {', '.join(sorted(stray))}")
         if self.kind == "category":
             self._categories_make_sense()
         if self.kind == "datetime":
             try:
                 ZoneInfo(self.zone)
             except (KeyError, ValueError, OSError):
-                raise ValueError(f"zone {self.zone!r} is not an IANA time zone") from None
+                raise _WrongRule("zone", f"{self.zone!r} is not an IANA time zone") from None
         low, high = self.bounds("min"), self.bounds("max")
         if low is not None and high is not None and low > high:
-            raise ValueError(f"min {self.min} is above max {self.max}")
+            raise _WrongRule("min", f"min {self.min} is above max {self.max}")
         if self.observed is not None:
-            self.bounds("observed")
+            low, high = self.bounds("observed")
+            if low > high:
+                raise _WrongRule("observed", "its low end is above its high end")
         self._fill_makes_sense()
         return self
 
     def _categories_make_sense(self) -> None:
         if not self.categories:
-            raise ValueError("a category needs its list of categories")
+            raise _WrongRule("categories", "a category needs its list of categories")
         if len(set(self.categories)) != len(self.categories):
             twice = sorted({str(c) for c in self.categories if self.categories.count(c) > 1})  # type: ignore[arg-type]
-            raise ValueError(f"categories stand twice: {', '.join(twice)}")
+            raise _WrongRule("categories", f"categories stand twice: {', '.join(twice)}")
+        for label in (*self.categories, self.other):
+            if isinstance(label, int) and abs(label) > EXACT:
+                raise _WrongRule("categories", f"the category {label} is beyond ±(2^53 − 1)")
         if self.unknown == "missing" and not self.may_miss:
-            raise ValueError("unknown: missing needs missing: pass or {fill: …}")
+            raise _WrongRule("unknown", "unknown: missing needs missing: pass or {fill: …}")
         if self.unknown == "other" and type(self.other) is not type(self.categories[0]):
-            raise ValueError("other must be of the same type as the categories")
+            raise _WrongRule("other", "other must be of the same type as the categories")
 
     def _fill_makes_sense(self) -> None:
         if not isinstance(self.missing, Fill):
             return
         fill, kind = self.missing.fill, self.kind
         if kind == "category" and fill not in self.labels:
-            raise ValueError(f"the fill {fill!r} is not one of the categories")
+            raise _WrongRule("missing", f"the fill {fill!r} is not one of the categories")
         wanted: dict[str, tuple[type, ...]] = {
             "number": (int, float),
             "integer": (int,),
@@ -156,16 +173,23 @@ class Column(_Model):
         }
         # bool is an int to Python, not to a reader of the contract.
         if not isinstance(fill, wanted[kind]) or (isinstance(fill, bool) and kind != "boolean"):
-            raise ValueError(f"the fill {fill!r} is not a {kind}")
-        if kind == "number" and not np.isfinite(fill):
-            raise ValueError("the fill must be finite")
+            raise _WrongRule("missing", f"the fill {fill!r} is not a {kind}")
+        if kind == "number" and not _is_finite(fill):
+            raise _WrongRule("missing", "the fill must be finite")
+        if kind == "integer" and abs(fill) > EXACT:  # type: ignore[arg-type]
+            raise _WrongRule("missing", f"the fill {fill!r} is beyond ±(2^53 − 1)")
+        if kind == "text" and len(fill) > self.max_length:  # type: ignore[arg-type]
+            raise _WrongRule("missing", "the fill is longer than the column's own max_length")
+        value: Any = fill
         if kind == "datetime":
-            parse_moment(str(fill), self.zone)
+            try:
+                value = parse_moment(str(fill), self.zone)
+            except (ValueError, OverflowError) as error:
+                raise _WrongRule("missing", f"the fill {fill!r}: {error}") from error
         for rule in ("min", "max"):
             bound = self.bounds(rule)
-            value = parse_moment(str(fill), self.zone) if kind == "datetime" else fill
-            if bound is not None and (value < bound if rule == "min" else value > bound):  # type: ignore[operator]
-                raise ValueError(f"the fill {fill!r} is outside the column's own {rule}")
+            if bound is not None and (value < bound if rule == "min" else value > bound):
+                raise _WrongRule("missing", f"the fill {fill!r} is outside the column's own {rule}")
 
     def bounds(self, rule: Literal["min", "max", "observed"] | str) -> Any:
         """Return a bound as a comparable value: a number, or datetime64[us] in UTC."""
@@ -173,17 +197,27 @@ class Column(_Model):
         if value is None:
             return None
         if rule == "observed":
-            return tuple(self._comparable(v) for v in value)
-        return self._comparable(value)
+            return tuple(self._comparable(rule, v) for v in value)
+        return self._comparable(rule, value)
 
-    def _comparable(self, value: int | float | str) -> Any:
+    def _comparable(self, rule: str, value: int | float | str) -> Any:
         if self.kind == "datetime":
             if not isinstance(value, str):
-                raise ValueError(f"the bound {value!r} of a datetime must be ISO 8601 text")
-            return parse_moment(value, self.zone)
-        if isinstance(value, str) or not np.isfinite(value):
-            raise ValueError(f"the bound {value!r} is not a finite number")
+                raise _WrongRule(rule, f"the bound {value!r} of a datetime must be ISO 8601 text")
+            try:
+                return parse_moment(value, self.zone)
+            except (ValueError, OverflowError) as error:
+                raise _WrongRule(rule, f"the bound {value!r}: {error}") from error
+        if isinstance(value, str) or not _is_finite(value):
+            raise _WrongRule(rule, f"the bound {str(value)[:40]!r} is not a finite number")
         return value
+
+
+def _is_finite(number: Any) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
 
 
 class DataContract(_Model):
@@ -239,8 +273,13 @@ class DataContract(_Model):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what the contract says; comments and layout do not count."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+        """SHA-256 of what the contract says; comments and layout do not count.
+
+        The order of the columns does: it is the order of the pipeline's features.
+        """
+        said = self.model_dump(mode="json")
+        said["columns"] = list(said["columns"].items())
+        canonical = json.dumps(said, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @classmethod
@@ -267,7 +306,7 @@ class DataContract(_Model):
             raise ContractInvalid(f"not readable as YAML: {error}", where) from error
         except ValidationError as error:
             problems = "\n  ".join(
-                f"{_said(e)} @ {'.'.join(map(str, e['loc'])) or 'contract'}" for e in error.errors()
+                f"{_said(e)} @ {'.'.join(_path(e)) or 'contract'}" for e in error.errors()
             )
             raise ContractInvalid(problems, where) from None
         object.__setattr__(contract, "_text", text)
@@ -356,6 +395,22 @@ class DataContract(_Model):
     def __copy__(self) -> DataContract:
         return self
 
+    def model_copy(
+        self, *, update: Mapping[str, Any] | None = None, deep: bool = False
+    ) -> DataContract:
+        """Return this contract with other fields, held to the same rules.
+
+        Its comments stay behind: they may no longer be true.
+        """
+        if not update:
+            return self
+        return DataContract.model_validate(
+            {**{name: getattr(self, name) for name in self.model_fields_set}, **update}
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DataContract) and self.digest == other.digest
+
     def __getstate__(self) -> dict[Any, Any]:
         return {"yaml": self.to_yaml()}
 
@@ -371,6 +426,18 @@ class DataContract(_Model):
     def __repr__(self) -> str:
         kinds = ", ".join(f"{name}: {column.kind}" for name, column in self.columns.items())
         return f"DataContract({kinds})"
+
+
+def _path(error: Any) -> list[str]:
+    # Below a column's rule pydantic names the types that it has tried.
+    tried = {"int", "float", "str", "bool", "Fill"}
+    path = [
+        str(part)
+        for i, part in enumerate(error["loc"])
+        if i < 3 or not (part in tried or "[" in str(part))
+    ]
+    wrong = error.get("ctx", {}).get("error")
+    return [*path, wrong.rule] if isinstance(wrong, _WrongRule) else path
 
 
 def _said(error: Any) -> str:

@@ -21,21 +21,34 @@ def n_rows(table: Any) -> int:
 
 
 def take(table: Any, rows: Any) -> Any:
-    """Return some rows of a frame, an array or a sparse matrix."""
+    """Return some rows of a frame, an array, a sparse matrix or a list of rows."""
     if isinstance(table, (pd.DataFrame, pd.Series)):
         return table.iloc[rows]
     if scipy.sparse.issparse(table):
         return table.tocsr()[rows]
+    if isinstance(table, list):
+        return table[rows] if isinstance(rows, slice) else [table[row] for row in rows]
     return table[rows]
 
 
+def is_several(result: Any) -> bool:
+    """Whether `result` is a list of tables, one per target, and not a list of rows."""
+    return (
+        isinstance(result, list)
+        and len(result) > 0
+        and all(hasattr(part, "shape") or is_several(part) for part in result)
+    )
+
+
 def _stack(parts: list[Any]) -> Any:
-    """Put results for consecutive rows under each other; lists of results one by one."""
+    """Put results for consecutive rows under each other; several results one by one."""
     first = parts[0]
-    if isinstance(first, list):
+    if is_several(first):
         return [_stack([part[i] for part in parts]) for i in range(len(first))]
     if len(parts) == 1:
         return first
+    if isinstance(first, list):
+        return [row for part in parts for row in part]
     if isinstance(first, (pd.DataFrame, pd.Series)):
         return pd.concat(parts, ignore_index=True)
     if scipy.sparse.issparse(first):
@@ -72,6 +85,6 @@ def in_blocks(function: Callable[[Any], Any], table: Any, size: int = BLOCK_ROWS
 
 
 def _head(result: Any, rows: int) -> Any:
-    if isinstance(result, list):
+    if is_several(result):
         return [_head(part, rows) for part in result]
     return take(result, slice(0, rows))

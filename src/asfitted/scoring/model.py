@@ -143,7 +143,7 @@ class FittedModel:
         """
         received_at, started = datetime.now(timezone.utc), perf_counter_ns()
         try:
-            conformed = self._conform(frame)
+            conformed = self.conform(frame)
             scored = self.score(conformed.frame)
         except (ContractViolation, OutputViolation) as error:
             if self.recorder is not None:
@@ -164,7 +164,13 @@ class FittedModel:
             # to be invented to learn the columns, so there are none to show.
             return pd.DataFrame({outputs.PREDICTION: []})
 
-    def _conform(self, frame: pd.DataFrame) -> Conformed:
+    def conform(self, frame: pd.DataFrame) -> Conformed:
+        """Return `frame` as the pipeline must see it, keys and findings beside it.
+
+        Raises
+        ------
+        ContractViolation
+        """
         rows = _n_rows(frame)
         served = self.recorder is not None and self.recorder.source == "serve"
         if served and rows > self.contract.limits.rows:

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.utils import _safe_indexing
 
 from asfitted.contract import Column, DataContract
 from asfitted.errors import AsfittedError, ProbeFailed, ResourceNotShipped
@@ -46,7 +49,7 @@ def probe(scorer: Scorer, conformed: pd.DataFrame) -> tuple[pd.DataFrame, pd.Dat
     fullest = int(np.argmin(conformed.isna().to_numpy().sum(axis=1)))
     probes, names = _table(scorer.contract, conformed.iloc[[fullest]])
     outputs = _score(scorer, probes, names)
-    if len(scorer.steps) > 1 and not _is_target_encoded(scorer):
+    if len(scorer.steps) > 1:
         _refuse_losses(scorer, conformed, probes, names)
     return probes, outputs
 
@@ -129,11 +132,22 @@ def _failing(scorer: Scorer, probes: pd.DataFrame, rows: list[int]) -> list[tupl
     return found if len(found) >= 5 else found + _failing(scorer, probes, rows[half:])
 
 
-def _is_target_encoded(scorer: Scorer) -> bool:
-    """Whether unseen categories get the target's mean: a prior, not a loss."""
-    return any(
-        type(value).__name__ == "TargetEncoder" for _, s in scorer.steps for value in _nested(s)
-    )
+def _target_encoded(steps: Any, names: Any) -> set[str]:
+    """Return the columns whose unseen categories get the target's mean: a prior, not a loss."""
+    found: set[str] = set()
+    for step in steps:
+        if type(step).__name__ == "TargetEncoder":
+            return set(names)
+        if isinstance(step, ColumnTransformer):
+            for _, part, columns in step.transformers_:
+                there = pd.DataFrame(columns=list(names))
+                inner = _safe_indexing(there, columns, axis=1)
+                found |= _target_encoded([part], [inner.name] if inner.ndim == 1 else inner)
+        elif isinstance(step, Pipeline):
+            found |= _target_encoded([part for _, part in step.steps], names)
+        elif isinstance(step, FeatureUnion):
+            found |= _target_encoded([part for _, part in step.transformer_list], names)
+    return found
 
 
 def _nested(step: Any) -> list[Any]:
@@ -151,8 +165,14 @@ def _refuse_losses(
         for part in _nested(step)
         for parameter in _GROUPING
     )
+    drops = any(
+        getattr(part, "drop", None) is not None
+        for _, step in scorer.steps
+        for part in _nested(step)
+    )
+    priors = _target_encoded([step for _, step in scorer.steps], scorer.contract.features)
     for name in scorer.contract.features:
-        if scorer.contract.columns[name].kind != "category":
+        if scorer.contract.columns[name].kind != "category" or name in priors:
             continue
         stranger = _stranger(scorer, probes, name)
         if stranger is None:
@@ -168,7 +188,13 @@ def _refuse_losses(
                 same = row == stranger
                 kept |= not same
                 (known if value in seen else lost).append((value, same))
-        if grouping and any(same for _, same in known):
+        if any(same for _, same in known):
+            # Rare ones go together, or a step of the user's asks no more than "is it x?".
+            # A dropped first category alone says nothing of the others.
+            if grouping or not drops:
+                continue
+        elif drops and sum(same for _, same in lost) == 1:
+            # It is the one that was dropped.
             continue
         missed = [_said(name, value) for value, same in lost if same]
         if kept and missed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from asfitted.contract import Conformed, DataContract
-from asfitted.errors import AsfittedError, ContractViolation, RecordError
+from asfitted.errors import ContractViolation, RecordError
 from asfitted.prediction_log import Batch, FieldPolicy, Journal
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,6 @@ class Recorder:
         outputs: pd.DataFrame,
         received_at: datetime,
         latency_us: int,
-        request_id: str = "",
     ) -> list[str]:
         """Record one scoring call; return the prediction ids when they are durable.
 
@@ -73,14 +72,29 @@ class Recorder:
         RecordError
             The answer must not be given then.
         """
+        return self.journal.append(
+            self.batch(contract, conformed, outputs, received_at, latency_us)
+        )
+
+    def batch(
+        self,
+        contract: DataContract,
+        conformed: Conformed,
+        outputs: pd.DataFrame,
+        received_at: datetime,
+        latency_us: int,
+        request_id: str = "",
+        batch_id: str = "",
+    ) -> Batch:
+        """Return what is to be recorded of one call, with the field policy applied."""
         inputs, keys = received(contract, conformed)
         findings: list[list[dict[str, str]]] = [list(self.marks) for _ in range(len(outputs))]
         for finding in conformed.findings:
             for row in finding.rows:
                 findings[row].append({"column": finding.column, "rule": finding.rule})
-        batch = Batch(
+        return Batch(
             request_id=request_id or uuid.uuid4().hex,
-            batch_id=uuid.uuid4().hex,
+            batch_id=batch_id or uuid.uuid4().hex,
             received_at=received_at,
             scored_at=datetime.now(timezone.utc),
             model_name=self.identity.name,
@@ -95,12 +109,16 @@ class Recorder:
             latency_us=latency_us,
             source=self.source,  # type: ignore[arg-type]
         )
-        return self.journal.append(batch)
 
     def refused(
-        self, error: AsfittedError, n_rows: int, received_at: datetime, request_id: str = ""
+        self,
+        error: BaseException,
+        n_rows: int | None,
+        received_at: datetime,
+        request_id: str = "",
     ) -> None:
         """Record that a request was refused, and why; a refusal is given all the same."""
+        violations = error.violations if isinstance(error, ContractViolation) else ()
         try:
             self.journal.append_refusal(
                 request_id=request_id or uuid.uuid4().hex,
@@ -108,9 +126,9 @@ class Recorder:
                 model_name=self.identity.name,
                 model_version=self.identity.version,
                 model_digest=self.identity.digest,
-                code=error.code,
+                code=getattr(error, "code", "internal"),
                 n_rows=n_rows,
-                violations=error.violations if isinstance(error, ContractViolation) else (),
+                violations=[replace(v, column=v.known_column) for v in violations],
                 source=self.source,
             )
         except RecordError:

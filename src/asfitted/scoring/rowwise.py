@@ -10,10 +10,11 @@ import pandas as pd
 import scipy.sparse
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.utils import _safe_indexing
 
 from asfitted.errors import AsfittedError, BatchDependent
 from asfitted.scoring import outputs
-from asfitted.scoring.blocks import in_blocks, n_rows, take
+from asfitted.scoring.blocks import in_blocks, is_several, n_rows, take
 from asfitted.scoring.scorer import Steps, quiet_and_single
 
 SAMPLE_ROWS = 200
@@ -63,54 +64,97 @@ def plan(steps: Steps, conformed: pd.DataFrame) -> int:
     BatchDependent
         Names the step whose answer moves by more than rounding.
     """
-    table: Any = conformed.iloc[:SAMPLE_ROWS].reset_index(drop=True)
+    sample: Any = conformed.iloc[:SAMPLE_ROWS].reset_index(drop=True)
+    table = sample
     whole_steps, all_exact = 0, True
     with quiet_and_single():
         for name, step in steps[:-1]:
-            exact = _prove(name, step, step.transform, table)
+            exact, table = _prove(name, step, step.transform, table)
             all_exact &= exact and _is_by_row(step)
             whole_steps += all_exact
-            table = step.transform(table)
         name, estimator = steps[-1]
-        called = outputs.methods(estimator)
         # Where there are scores, a label is theirs: on a tie it may turn with the last bit.
-        judged = called[-1]
+        judged = outputs.methods(estimator)[-1]
         _prove(name, estimator, getattr(estimator, judged), table)
-        for method in called:
-            _prove_blocks(name, estimator, getattr(estimator, method), table)
+        _prove_together(steps, whole_steps, sample)
     return whole_steps
 
 
-def _prove(name: str, step: Any, call: Callable[[Any], Any], table: Any) -> bool:
-    reference = call(table)
+def _prove(name: str, step: Any, call: Callable[[Any], Any], table: Any) -> tuple[bool, Any]:
+    """Return whether each row gets the same bits in any company, and the whole result."""
+    everyone = np.arange(n_rows(table))
+    # Always on a copy: a step may write into what it is given.
+    reference = call(_rows(table, everyone))
     exact = True
-    for rows in [np.arange(n_rows(table)), *_companies(n_rows(table))]:
-        try:
-            given = call(_rows(table, rows))
-        except AsfittedError:
-            raise
-        except Exception as error:
-            raise _dependent(
-                _culprit(name, step, table),
-                f"fails on {len(rows)} rows and not on {n_rows(table)}: {error}",
-            ) from error
+    for rows in [everyone, *_companies(len(everyone))]:
+        given = _tried(name, step, call, table, _rows(table, rows))
         off = deviation(_rows(reference, rows), given)
         if off > 1:
             raise _dependent(
                 _culprit(name, step, table), "gives a row another answer in another company"
             )
         exact &= off == 0
-    return exact
-
-
-def _prove_blocks(name: str, step: Any, call: Callable[[Any], Any], table: Any) -> None:
-    reference = in_blocks(call, table)
-    for rows in _companies(n_rows(table)):
-        if deviation(_rows(reference, rows), in_blocks(call, _rows(table, rows))) != 0:
+    labelled = _relabelled(table)
+    if labelled is not None:
+        given = _tried(name, step, call, table, labelled)
+        if deviation(reference, _rows(given, everyone)) > 1:
             raise BatchDependent(
-                f"step {name} ({type(step).__name__}) gives a row other last bits in another "
+                f"step {name} ({_called(step)}) gives a row another answer where the frame has "
+                "another index: in production rows have no labels",
+                name,
+                "put columns together by position (to_numpy()), or keep the index of what came in",
+            )
+    return exact, reference
+
+
+def _tried(name: str, step: Any, call: Callable[[Any], Any], table: Any, part: Any) -> Any:
+    rows = n_rows(part)
+    try:
+        return call(part)
+    except AsfittedError:
+        raise
+    except Exception as error:
+        raise _dependent(
+            _culprit(name, step, table),
+            f"fails on {rows} rows and not on {n_rows(table)}: {error}",
+        ) from error
+
+
+def _relabelled(table: Any) -> Any:
+    """Return the same rows under the labels that a shuffled training frame has."""
+    if not isinstance(table, (pd.DataFrame, pd.Series)):
+        return None
+    labels = np.random.default_rng(1).permutation(len(table)) + len(table) // 2
+    return table.copy().set_axis(labels, axis=0)
+
+
+def _prove_together(steps: Steps, whole_steps: int, sample: pd.DataFrame) -> None:
+    """Score as `Scorer` does; what each step alone hides, a dtype or an index, shows here."""
+    estimator = steps[-1][1]
+
+    def rest(block: Any) -> list[Any]:
+        for _, step in steps[whole_steps:-1]:
+            block = step.transform(block)
+        return [getattr(estimator, method)(block) for method in outputs.methods(estimator)]
+
+    def scored(table: Any) -> Any:
+        for _, step in steps[:whole_steps]:
+            table = step.transform(table)
+        return in_blocks(rest, table)
+
+    reference = scored(_rows(sample, np.arange(len(sample))))
+    for rows in _companies(len(sample)):
+        off = deviation(_rows(reference, rows), scored(_rows(sample, rows)))
+        if off > 1:
+            names = ", ".join(name for name, _ in steps)
+            raise _dependent(names, "gives a row another answer in another company")
+        if off != 0:
+            name = steps[-1][0]
+            raise BatchDependent(
+                f"step {name} ({type(estimator).__name__}) gives a row other last bits in another "
                 "position, even in blocks of a fixed size",
-                mend="its answer is not reproducible; use another estimator, or one thread",
+                name,
+                "its answer is not reproducible; use another estimator, or one thread",
             )
 
 
@@ -130,7 +174,7 @@ def _companies(total: int) -> Iterator[np.ndarray[Any, Any]]:
 
 
 def _rows(result: Any, rows: np.ndarray[Any, Any]) -> Any:
-    if isinstance(result, list):
+    if is_several(result):
         return [_rows(part, rows) for part in result]
     part = take(result, rows)
     return part.reset_index(drop=True) if isinstance(part, (pd.DataFrame, pd.Series)) else part
@@ -161,13 +205,7 @@ def _parts(step: Any, table: Any) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(step, ColumnTransformer):
         for name, part, columns in step.transformers_:
             if hasattr(part, "transform"):
-                if isinstance(table, pd.DataFrame):
-                    labels = isinstance(columns, str) or (
-                        len(columns) > 0 and isinstance(columns[0], str)
-                    )
-                    yield name, part, table[columns] if labels else table.iloc[:, columns]
-                else:
-                    yield name, part, table[:, columns]
+                yield name, part, _safe_indexing(table, columns, axis=1)
     elif isinstance(step, FeatureUnion):
         for name, part in step.transformer_list:
             if hasattr(part, "transform"):
@@ -196,32 +234,47 @@ def deviation(was: Any, now: Any) -> float:
         0 for the same bits, up to 1 for rounding (half of the digits of the
         type, in units of the column's largest value), more for another answer.
     """
-    if isinstance(was, list):
+    if is_several(was):
         return max((deviation(a, b) for a, b in zip(was, now, strict=True)), default=0.0)
+    if isinstance(was, list):
+        return 0.0 if isinstance(now, list) and was == now else float("inf")
     if n_rows(was) != n_rows(now) or was.shape[1:] != now.shape[1:]:
         return float("inf")
     if isinstance(was, pd.DataFrame):
         if list(was.columns) != list(now.columns):
             return float("inf")
-        pairs = [(was[c].to_numpy(), now[c].to_numpy()) for c in was.columns]
-    elif scipy.sparse.issparse(was):
-        if not scipy.sparse.issparse(now):
-            return float("inf")
-        pairs = [_sparse_pair(was, now)]
-    else:
-        pairs = [(np.asarray(was), np.asarray(now))]
-    return max((_array_deviation(a, b) for a, b in pairs), default=0.0)
+        columns = range(was.shape[1])
+        return max((_series_deviation(was.iloc[:, i], now.iloc[:, i]) for i in columns), default=0)
+    if isinstance(was, pd.Series):
+        return _series_deviation(was, now)
+    if scipy.sparse.issparse(was):
+        return _sparse_deviation(was, now) if scipy.sparse.issparse(now) else float("inf")
+    return _array_deviation(np.asarray(was), np.asarray(now))
 
 
-def _sparse_pair(was: Any, now: Any) -> tuple[Any, Any]:
-    """Return the values at every place where either matrix has one."""
+def _series_deviation(was: pd.Series[Any], now: pd.Series[Any]) -> float:
+    if isinstance(was.dtype, pd.CategoricalDtype) and was.dtype != now.dtype:
+        # The next step may read the codes, which count within the list.
+        return float("inf")
+    return _array_deviation(was.to_numpy(), now.to_numpy())
+
+
+def _sparse_deviation(was: Any, now: Any) -> float:
+    """Compare the values at every place where either matrix has one, column by column."""
     rows, columns = (abs(was) + abs(now)).nonzero()
-    return np.asarray(was.tocsr()[rows, columns]).ravel(), np.asarray(
-        now.tocsr()[rows, columns]
-    ).ravel()
+    if len(rows) == 0:
+        return 0.0
+    scale = abs(was).max(axis=0).toarray().ravel()[columns]
+    return _array_deviation(
+        np.asarray(was.tocsr()[rows, columns]).ravel(),
+        np.asarray(now.tocsr()[rows, columns]).ravel(),
+        scale,
+    )
 
 
-def _array_deviation(was: np.ndarray[Any, Any], now: np.ndarray[Any, Any]) -> float:
+def _array_deviation(
+    was: np.ndarray[Any, Any], now: np.ndarray[Any, Any], scale: Any = None
+) -> float:
     if was.size == 0:
         return 0.0
     if was.dtype.kind != "f" or now.dtype.kind != "f":
@@ -232,6 +285,7 @@ def _array_deviation(was: np.ndarray[Any, Any], now: np.ndarray[Any, Any]) -> fl
     with np.errstate(invalid="ignore"):
         apart = np.where(was == now, 0.0, np.abs(was - now))
     apart = np.nan_to_num(apart, nan=0.0, posinf=np.inf)
-    scale = np.nanmax(np.abs(was), axis=0, initial=0.0)
+    if scale is None:
+        scale = np.nanmax(np.abs(was), axis=0, initial=0.0)
     allowed = np.sqrt(np.finfo(was.dtype).eps) * np.where(scale > 0, scale, 1.0)
     return float((apart / allowed).max())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -13,14 +14,15 @@ import numpy as np
 import pandas as pd
 
 from asfitted.contract import Column, DataContract
-from asfitted.errors import ContractViolation, Violation
+from asfitted.errors import ContractViolation, RequestRefused, Violation
+from asfitted.wire.rows import Rows
 
 _INTEGER = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def read_csv(file: Path, contract: DataContract, rows: int) -> Iterator[pd.DataFrame]:
-    """Yield the rows of a CSV file as frames of at most `rows` rows.
+    """Yield the rows of a CSV file as frames of at most `rows` rows; one of none if it has none.
 
     Parameters
     ----------
@@ -44,9 +46,12 @@ def read_csv(file: Path, contract: DataContract, rows: int) -> Iterator[pd.DataF
             if header is None:
                 raise ContractViolation([Violation("", "csv", "the file is empty")], str(file))
             start = 0
-            while chunk := list(islice(lines, rows)):
+            # A file of no rows has columns all the same, for conform to look at.
+            while (chunk := list(islice(lines, rows))) or start == 0:
                 yield _frame(chunk, header, contract, file, start)
                 start += len(chunk)
+                if not chunk:
+                    break
         except (UnicodeDecodeError, csv.Error) as error:
             raise ContractViolation(
                 [Violation("", "csv", f"not readable as CSV: {error}")],
@@ -63,7 +68,7 @@ def _frame(
         raise ContractViolation(
             [Violation("", "ragged", what, tuple(ragged), start + len(chunk))], str(file)
         )
-    fields = list(zip(*chunk, strict=True))
+    fields = list(zip(*chunk, strict=True)) or [()] * len(header)
     columns = [
         _typed(texts, contract.columns.get(name))
         for name, texts in zip(header, fields, strict=True)
@@ -91,3 +96,35 @@ def _reader(column: Column | None) -> Callable[[str], Any]:
     if column.kind == "boolean":
         return lambda text: {"true": True, "false": False}.get(text, text)
     return str
+
+
+def read_csv_body(body: bytes, contract: DataContract, max_rows: int) -> Rows:
+    """Return the rows of a CSV body; what is read as what, as `read_csv` has it.
+
+    Raises
+    ------
+    RequestRefused
+    """
+    try:
+        lines = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
+        header = next(lines, None)
+        fields = list(islice(lines, max_rows + 1))
+    except UnicodeDecodeError:
+        raise RequestRefused("not_utf8", "the body is not UTF-8") from None
+    except csv.Error:
+        raise RequestRefused("not_csv", "the body is not CSV") from None
+    if not header:
+        raise RequestRefused("no_payload", "the body is empty", "send a header and rows")
+    if len(set(header)) != len(header):
+        raise RequestRefused("duplicate_column", "the header holds a name twice")
+    if len(fields) > max_rows:
+        raise RequestRefused(
+            "too_many_rows", f"the request holds more than {max_rows} rows", "send fewer", 413
+        )
+    if any(len(line) != len(header) for line in fields):
+        raise RequestRefused("ragged", "a line has more or fewer fields than the header")
+    columns = {
+        name: list(_typed(tuple(line[i] for line in fields), contract.columns.get(name)))
+        for i, name in enumerate(header)
+    }
+    return Rows(columns, len(fields))

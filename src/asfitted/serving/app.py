@@ -1,0 +1,236 @@
+"""Our ASGI app: ``/invocations`` and what an operator asks; the rest stays MLflow's."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import os
+import re
+import uuid
+import zlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import datetime, timezone
+from typing import Any
+
+from asfitted.errors import AsfittedError, RecordError, RequestRefused
+from asfitted.scoring import FittedModel
+from asfitted.serving.batching import Batcher, Job
+from asfitted.serving.replies import REQUEST_ID, Reply, refusal, success
+from asfitted.wire.csv import read_csv_body
+from asfitted.wire.json_body import read_json
+from asfitted.wire.parquet import read_parquet
+from asfitted.wire.rows import Rows
+
+logger = logging.getLogger(__name__)
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+TOKEN_VARIABLE = "ASFITTED_TOKEN"
+TIMEOUT_VARIABLE = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"
+
+# Requests in work; beyond it a caller hears at once that it is too many.
+MAX_REQUESTS = 512
+# Above this, reading the body would hold up the other connections.
+_READ_INLINE_BYTES = 65_536
+_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+
+
+class App:
+    """The ASGI app that uvicorn runs.
+
+    Parameters
+    ----------
+    model : FittedModel
+        With a recorder.
+    behind : ASGI app
+        MLflow's own, for the routes that are not ours and for its lifespan.
+    """
+
+    def __init__(self, model: FittedModel, behind: Any) -> None:
+        self.model, self.behind = model, behind
+        self.batcher = Batcher(model)
+        self.in_work = 0
+        self.timeout_s = float(os.environ.get(TIMEOUT_VARIABLE, "60"))
+        self.token = os.environ.get(TOKEN_VARIABLE, "")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or hand it on."""
+        path = scope.get("path")
+        if scope["type"] != "http" or path == "/ping":
+            await self.behind(scope, receive, send)
+            return
+        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
+        given = headers.get(REQUEST_ID, "")
+        request_id = given if _ID.fullmatch(given) else uuid.uuid4().hex
+        route = (scope["method"], path)
+        if self.token and not _is_bearer(headers.get("authorization", ""), self.token):
+            refused = RequestRefused("unauthorized", "a bearer token is needed", status=401)
+            reply = refusal(refused, request_id)
+        elif route == ("POST", "/invocations"):
+            reply = await self._invocations(headers, request_id, receive)
+        elif route == ("GET", "/ready"):
+            reply = await asyncio.to_thread(self._ready, request_id)
+        elif route == ("GET", "/contract"):
+            text = self.model.contract.to_yaml().encode()
+            reply = Reply(200, text, {"content-type": "application/yaml"})
+        else:
+            await self.behind(scope, receive, send)
+            return
+        await _send(send, reply, request_id)
+
+    async def _invocations(
+        self, headers: dict[str, str], request_id: str, receive: Receive
+    ) -> Reply:
+        received_at = datetime.now(timezone.utc)
+        if self.in_work >= MAX_REQUESTS:
+            busy = RequestRefused("overloaded", "too many requests are in work", status=503)
+            reply = refusal(busy, request_id)
+            return Reply(reply.status, reply.body, {"retry-after": "1"})
+        self.in_work += 1
+        try:
+            rows = await self._read(headers, receive)
+            job = self.batcher.submit(rows, request_id)
+            answered = await self._wait(job, receive)
+        except RequestRefused as error:
+            await asyncio.to_thread(self._note, error, received_at, request_id)
+            return refusal(error, request_id)
+        except Exception as error:
+            if not isinstance(error, AsfittedError):
+                logger.error("request %s: %s in the model", request_id, type(error).__name__)
+            return refusal(error, request_id)
+        finally:
+            self.in_work -= 1
+        ids = answered.prediction_ids if rows.params.get("return_ids") else None
+        return success(answered.outputs, self.model.predict_fn, ids)
+
+    async def _read(self, headers: dict[str, str], receive: Receive) -> Rows:
+        read = self._reader(headers.get("content-type", ""))
+        encoding = headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in {"identity", "gzip", ""}:
+            raise RequestRefused(
+                "unsupported_encoding", "the body's encoding is not read", "send gzip or none", 415
+            )
+        limit = self.model.contract.limits.bytes
+        body = await _body(receive, limit)
+        if encoding == "gzip":
+            body = _unzipped(body, limit)
+        if len(body) > _READ_INLINE_BYTES:
+            return await asyncio.to_thread(read, body)
+        return read(body)
+
+    def _reader(self, content_type: str) -> Callable[[bytes], Rows]:
+        media, _, rest = content_type.partition(";")
+        charset = re.search(r"charset\s*=\s*\"?([\w-]+)", rest, re.IGNORECASE)
+        if charset and charset[1].lower() not in {"utf-8", "utf8", "us-ascii"}:
+            raise RequestRefused(
+                "unsupported_media_type", "the charset is not read", "send UTF-8", 415
+            )
+        contract = self.model.contract
+        rows = contract.limits.rows
+        readers: dict[str, Callable[[bytes], Rows]] = {
+            "application/json": lambda body: read_json(body, rows),
+            "text/csv": lambda body: read_csv_body(body, contract, rows),
+            "application/vnd.apache.parquet": lambda body: read_parquet(body, rows),
+            "application/x-parquet": lambda body: read_parquet(body, rows),
+        }
+        # A body without a type is what most callers that forget it send.
+        read = readers.get(media.strip().lower() or "application/json")
+        if read is None:
+            raise RequestRefused(
+                "unsupported_media_type",
+                "the Content-Type is not read",
+                f"send {', '.join(readers)}",
+                415,
+            )
+        return read
+
+    async def _wait(self, job: Job, receive: Receive) -> Any:
+        """Wait for the answer, for as long as the caller does and the timeout allows."""
+        gone: asyncio.Future[Any] = asyncio.ensure_future(_gone(receive))
+        ends: set[asyncio.Future[Any]] = {job.future, gone}
+        try:
+            await asyncio.wait(ends, timeout=self.timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if not job.future.done() and job.end():
+                # Nobody else will say how it ended, and it will not be recorded as answered.
+                if gone.done():
+                    raise RequestRefused("client_gone", "the caller went away", status=499)
+                raise RequestRefused(
+                    "timeout", "the answer took too long", "send fewer rows", status=504
+                )
+            return await job.future
+        finally:
+            gone.cancel()
+
+    def _note(self, error: RequestRefused, received_at: datetime, request_id: str) -> None:
+        if self.model.recorder is not None:
+            self.model.recorder.refused(error, None, received_at, request_id)
+
+    def _ready(self, request_id: str) -> Reply:
+        """The model proved itself when it was loaded; what can change is the log."""
+        try:
+            if self.model.recorder is not None:
+                self.model.recorder.journal.check()
+        except RecordError as error:
+            return refusal(error, request_id)
+        return Reply(200, b'{"ready": true}')
+
+
+def _is_bearer(given: str, token: str) -> bool:
+    scheme, _, value = given.partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(value.encode(), token.encode())
+
+
+async def _body(receive: Receive, limit: int) -> bytes:
+    """Return the body; refuse it while it streams in, not after."""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RequestRefused("client_gone", "the caller went away", status=499)
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        parts.append(part)
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+def _too_large(limit: int) -> RequestRefused:
+    return RequestRefused(
+        "body_too_large", f"the body is larger than {limit} bytes", "send fewer rows", 413
+    )
+
+
+def _unzipped(body: bytes, limit: int) -> bytes:
+    unzip = zlib.decompressobj(wbits=31)
+    try:
+        plain = unzip.decompress(body, limit + 1)
+    except zlib.error:
+        raise RequestRefused("bad_encoding", "the body is not gzip") from None
+    if len(plain) > limit:
+        raise _too_large(limit)
+    if not unzip.eof or unzip.unused_data:
+        raise RequestRefused("bad_encoding", "the body is not one whole gzip stream")
+    return plain
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _send(send: Send, reply: Reply, request_id: str) -> None:
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(reply.body)),
+        REQUEST_ID: request_id,
+        **reply.headers,
+    }
+    pairs = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
+    await send({"type": "http.response.start", "status": reply.status, "headers": pairs})
+    await send({"type": "http.response.body", "body": reply.body})

@@ -1,0 +1,103 @@
+"""What goes back over HTTP: small, stable, and never a value, a path or a trace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from asfitted.errors import (
+    SHOWN_VIOLATIONS,
+    ContractViolation,
+    OutputViolation,
+    RecordError,
+    RequestRefused,
+    Violation,
+)
+from asfitted.scoring import outputs
+from asfitted.scoring.outputs import PredictFn
+
+REQUEST_ID = "x-request-id"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An HTTP answer: status, JSON body, further headers."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def success(scored: pd.DataFrame, predict_fn: PredictFn, ids: list[str] | None) -> Reply:
+    """Return answers in the shape that MLflow's server gives them.
+
+    Parameters
+    ----------
+    scored : DataFrame of shape (n_rows, n_outputs)
+    predict_fn : str
+    ids : list of str, optional
+        The prediction ids, where the caller wants them.
+    """
+    answer = outputs.answer(scored, predict_fn)
+    predictions = answer.to_dict("records") if isinstance(answer, pd.DataFrame) else answer.tolist()
+    content: dict[str, Any] = {"predictions": predictions}
+    if ids is not None:
+        content["prediction_ids"] = ids
+    # Valid JSON or none: an answer that is not finite was refused before.
+    return Reply(200, json.dumps(content, allow_nan=False, default=_plain).encode())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"not JSON: {type(value).__name__}")
+
+
+def refusal(error: BaseException, request_id: str) -> Reply:
+    """Return what the caller is told: a code, a sentence, at most five violations."""
+    headers: dict[str, str] = {}
+    content: dict[str, Any] = {"request_id": request_id}
+    if isinstance(error, RequestRefused):
+        status = error.status
+        content |= {"code": error.code, "message": _sentence(error.what, error.mend)}
+    elif isinstance(error, ContractViolation):
+        status = 422
+        shown = [_violation(v) for v in error.violations[:SHOWN_VIOLATIONS]]
+        content |= {
+            "code": error.code,
+            "message": "the rows are not what the contract allows; GET /contract shows it",
+            "violations": shown,
+            "n_violations": len(error.violations),
+        }
+    elif isinstance(error, OutputViolation):
+        status = 500
+        content |= {"code": error.code, "message": "the model's answer may not be sent"}
+    elif isinstance(error, RecordError):
+        status, headers = 503, {"retry-after": "5"}
+        content |= {
+            "code": error.code,
+            "message": "the answer could not be recorded, so it is not given; try again later",
+        }
+    else:
+        status = 500
+        content |= {"code": "internal", "message": "the model failed on these rows"}
+    return Reply(status, json.dumps(content).encode(), headers)
+
+
+def _sentence(what: str, mend: str) -> str:
+    return f"{what}: {mend}" if mend else what
+
+
+def _violation(violation: Violation) -> dict[str, Any]:
+    return {
+        "column": violation.known_column,
+        "rule": violation.rule,
+        "what": violation.what,
+        "rows": list(violation.rows[:SHOWN_VIOLATIONS]),
+        "n_rows": len(violation.rows),
+    }
