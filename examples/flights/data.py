@@ -17,17 +17,17 @@ TARGET = "late"
 KEY = "flight_id"
 LATE_MINUTES = 15  # the US Department of Transportation's own line
 
-WEATHER = {
-    "temp": (-40, 130),
-    "dewp": (-60, 100),
-    "humid": (0, 100),
-    "wind_dir": (0, 360),
-    "wind_speed": (0, 150),
-    "wind_gust": (0, 200),
-    "precip": (0, 5),
-    "pressure": (900, 1100),
-    "visib": (0, 10),
-}
+WEATHER = (
+    "temp",
+    "dewp",
+    "humid",
+    "wind_dir",
+    "wind_speed",
+    "wind_gust",
+    "precip",
+    "pressure",
+    "visib",
+)
 COLUMNS = [
     KEY,
     "carrier",
@@ -90,7 +90,7 @@ def load() -> pd.DataFrame:
     # time_hour is the scheduled hour in UTC; the local columns would meet the
     # weather of another hour on the night when the clocks go back.
     rows = flights.merge(
-        _plausible(weather)[["origin", "time_hour", *WEATHER]],
+        weather[["origin", "time_hour", *WEATHER]],
         on=["origin", "time_hour"],
         how="left",
         validate="many_to_one",
@@ -121,14 +121,6 @@ def _read(path: Path, n_rows: int, columns: list[str]) -> pd.DataFrame:
 
 def _table(name: str, columns: list[str]) -> pd.DataFrame:
     return _read(folder() / name, _ROWS[name], columns)
-
-
-def _plausible(weather: pd.DataFrame) -> pd.DataFrame:
-    """Take out measurements that no weather has: one wind of 1,048 mph, in February."""
-    weather = weather.copy()
-    for name, (low, high) in WEATHER.items():
-        weather[name] = weather[name].astype("float64").where(weather[name].between(low, high))
-    return weather
 
 
 def _departure(rows: pd.DataFrame) -> pd.Series:

@@ -12,12 +12,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.tseries.holiday import USFederalHolidayCalendar
 from sklearn.base import BaseEstimator, TransformerMixin
 
 import asfitted
-
-FAR_FROM_HOLIDAY = 7  # days; beyond that a holiday no longer shows in the schedule
 
 # The register's spellings of the makers of nearly all planes. Fixed here and not
 # learnt, so that a register with a new maker in it changes no other column.
@@ -69,19 +66,17 @@ class Calendar(_Derive):
 
     Notes
     -----
-    Adds ``hour`` (Categorical, 0 to 23), ``weekday`` (Categorical, Monday is 0),
-    ``minute_of_day`` and ``day_of_year`` (from 0 and 1), and ``holiday_days``: from
-    the nearest US federal holiday, 0 to 7, negative before it. A missing moment
-    gives missing values.
+    Adds ``hour`` (Categorical, 0 to 23), ``weekday`` (Categorical, 0 is Monday) and
+    ``minute_of_day`` (from midnight). A missing moment gives missing values.
 
     Examples
     --------
     >>> moment = pd.DataFrame({"scheduled_departure": pd.to_datetime(["2013-11-28T13:30"])})
     >>> Calendar().fit_transform(moment).iloc[0].tolist()
-    [8, 3, 510.0, 332.0, 0.0]
+    [8, 3, 510.0]
     """
 
-    _adds = ("hour", "weekday", "minute_of_day", "day_of_year", "holiday_days")
+    _adds = ("hour", "weekday", "minute_of_day")
 
     def __init__(self, column: str = "scheduled_departure", zone: str = "America/New_York") -> None:
         self.column = column
@@ -93,13 +88,10 @@ class Calendar(_Derive):
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:
         """Return `X` with the moment replaced by what a clock and a calendar say."""
         local = X[self.column].dt.tz_localize("UTC").dt.tz_convert(self.zone).dt
-        wall = local.tz_localize(None)
         return X.drop(columns=self.column).assign(
             hour=_categorical(local.hour, range(24)),
             weekday=_categorical(local.weekday, range(7)),
             minute_of_day=(local.hour * 60 + local.minute).astype("float64"),
-            day_of_year=local.dayofyear.astype("float64"),
-            holiday_days=_from_holiday(wall.to_numpy().astype("datetime64[D]")),
         )
 
 
@@ -114,7 +106,7 @@ class Plane(_Derive):
     ----------
     column : str, default "tailnum"
     moment : str, default "scheduled_departure"
-        The age is that of this day. The column is kept.
+        The age is that in the year of this moment. The column is kept.
     resource : str, default "planes"
 
     Notes
@@ -142,11 +134,9 @@ class Plane(_Derive):
         register = _register(str(asfitted.resource(self.resource)))
         at = register.index.get_indexer(X[self.column])
         known = register.take(np.where(at < 0, len(register) - 1, at))
-        age = X[self.moment].dt.year.to_numpy() - known["year"].to_numpy()
         return X.drop(columns=self.column).assign(
             plane_maker=known["maker"].array,
-            # Some planes are registered with the year of their next owner.
-            plane_age=np.clip(age, 0, None),
+            plane_age=X[self.moment].dt.year.to_numpy() - known["year"].to_numpy(),
             plane_seats=known["seats"].to_numpy(),
         )
 
@@ -180,22 +170,3 @@ def _categorical(numbers: pd.Series, labels: range) -> pd.Categorical:
 def _labelled(values: Any, labels: list[str]) -> pd.Categorical:
     index = pd.Index(labels, dtype=object)
     return pd.Categorical.from_codes(index.get_indexer(np.asarray(values, object)), index)
-
-
-def _from_holiday(days: np.ndarray) -> np.ndarray:
-    """Return the days from the nearest holiday: 0 on it, negative before it."""
-    out = np.full(len(days), np.nan)
-    here = ~np.isnat(days)
-    for year in np.unique(days[here].astype("datetime64[Y]")):
-        mine = here & (days.astype("datetime64[Y]") == year)
-        apart = (days[mine][:, None] - _holidays(int(str(year)))).astype("float64")
-        nearest = np.abs(apart).argmin(axis=1)
-        out[mine] = apart[np.arange(len(apart)), nearest]
-    return np.clip(out, -FAR_FROM_HOLIDAY, FAR_FROM_HOLIDAY)
-
-
-@lru_cache(maxsize=64)
-def _holidays(year: int) -> np.ndarray:
-    """Return the federal holidays of a year, and those next to it on either side."""
-    found = USFederalHolidayCalendar().holidays(f"{year - 1}-12-01", f"{year + 1}-01-31")
-    return found.to_numpy().astype("datetime64[D]")

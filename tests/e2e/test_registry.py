@@ -20,7 +20,11 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-pytestmark = pytest.mark.e2e
+pytestmark = [
+    pytest.mark.e2e,
+    # MLflow asks SQLAlchemy for what the newest deprecates.
+    pytest.mark.filterwarnings(r"ignore::DeprecationWarning:mlflow\..*"),
+]
 
 # Version 1 knows what matters, 2 is a little better, 3 has learnt from shuffled labels.
 TRAIN = """

@@ -9,7 +9,6 @@ import shutil
 import sys
 import types
 from collections.abc import Iterable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,13 @@ import asfitted
 from asfitted.artifact import layout
 from asfitted.artifact.environment import normal
 from asfitted.errors import CodeCollision, CodeNotShipped
+
+if sys.version_info >= (3, 11):
+    from importlib import metadata
+else:
+    # Python 3.10's own does not find the packages of a wheel without top_level.txt;
+    # the backport does, and MLflow brings it.
+    import importlib_metadata as metadata
 
 # Operators' tools stay at home; everything else of Asfitted is the runtime.
 _NOT_RUNTIME = ("cli", "registry")
@@ -133,8 +139,9 @@ def distributions(root: Path, modules: dict[str, set[str]]) -> set[str]:
         top = module.partition(".")[0]
         if top == _OURS or top in sys.stdlib_module_names or _is_shipped(code, module):
             continue
-        if top in installed and not _is_local(module):
-            wanted.update(installed[top])
+        package = _installed_as(module)
+        if package in installed:
+            wanted.update(installed[package])
             continue
         file = getattr(sys.modules.get(module), "__file__", None)
         raise CodeNotShipped(
@@ -154,14 +161,20 @@ def _is_shipped(code: Path, module: str) -> bool:
     return place.with_suffix(".py").is_file() or place.is_dir()
 
 
-def _is_local(module: str) -> bool:
-    """Whether a module of an installed name was in truth imported from elsewhere."""
+def _installed_as(module: str) -> str:
+    """Return the top-level package below site-packages that `module` was imported from.
+
+    Its name alone does not tell: a folder beside the script may shadow an installed
+    package, and some of Cython's modules do not call themselves by their full name.
+    """
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None:
-        return False
-    return not any(
-        part in {"site-packages", "dist-packages"} for part in Path(file).resolve().parts
-    )
+        return module.partition(".")[0]
+    parts = Path(file).resolve().parts
+    for site in ("site-packages", "dist-packages"):
+        if site in parts[:-1]:
+            return parts[parts.index(site) + 1].partition(".")[0]
+    return ""
 
 
 def _imported(code: Path) -> set[str]:

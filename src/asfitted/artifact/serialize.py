@@ -25,6 +25,7 @@ SAFE = frozenset(
         "asfitted.preprocessing.Dummies",
         "numpy.dtype",
         "scipy.sparse._csr.csr_matrix",
+        "sklearn.compose._column_transformer._RemainderColsList",
         "sklearn._loss.link.Interval",
         "sklearn._loss.link.IdentityLink",
         "sklearn._loss.link.LogitLink",

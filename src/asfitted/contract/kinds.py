@@ -211,7 +211,7 @@ def _category(source: Plain, column: Column, out: ReadColumn) -> None:
         index = pd.Index(labels, dtype=object)
         texts = source.values.astype(object)
         texts[~good] = None
-        codes = index.get_indexer(texts)
+        codes = index.get_indexer(pd.Index(texts, dtype=object))
     else:
         received, good = _whole(source, out)
         codes = pd.Index(labels, dtype="int64").get_indexer(received)

@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ import pandas as pd
 from asfitted.contract import DataContract
 from asfitted.errors import AsfittedError, ConfigError
 from asfitted.registry.measures import Scored, measure_all
+from asfitted.wire.csv import read_csv
+
+_CHUNK_ROWS = 10_000
 
 
 def score(model: Any, data: Path, target: str, metrics: Sequence[str]) -> dict[str, Any]:
@@ -37,7 +40,7 @@ def score(model: Any, data: Path, target: str, metrics: Sequence[str]) -> dict[s
     """
     digest = hashlib.sha256(data.read_bytes()).hexdigest()
     classes = list(model.classes)
-    rows = read_rows(data, _texts(model.contract, target, classes))
+    rows = read_rows(data, model.contract, target, classes)
     if target not in rows.columns:
         raise ConfigError(
             f"the holdout has no column {target!r}; it has {', '.join(map(str, rows.columns))}",
@@ -61,32 +64,33 @@ def score(model: Any, data: Path, target: str, metrics: Sequence[str]) -> dict[s
     }
 
 
-def read_rows(data: Path, texts: Collection[str] = ()) -> pd.DataFrame:
-    """Read a Parquet or CSV file.
+def read_rows(
+    data: Path, contract: DataContract, target: str, classes: Sequence[Any] = ()
+) -> pd.DataFrame:
+    """Read a Parquet file, or a CSV file by the contract.
 
     Parameters
     ----------
-    texts : collection of str
-        Columns to take as text where the file has no types: pandas would read the
-        carrier "NA" as missing and the code "007" as a number.
+    classes : sequence, optional
+        What the text of a CSV file's target is read as: the label that is written
+        like it; without classes a number.
     """
+    if data.suffix == ".csv":
+        rows = pd.concat(read_csv(data, contract, _CHUNK_ROWS))
+        if target in rows:
+            rows[target] = _labels(rows[target], classes)
+        return rows
     try:
-        if data.name.endswith((".csv", ".csv.gz")):
-            return pd.read_csv(
-                data, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=[""]
-            )
         return pd.read_parquet(data)
     except (OSError, ValueError) as error:
-        raise ConfigError("the holdout is not readable as Parquet or CSV", str(data)) from error
+        raise ConfigError("the holdout is not readable as Parquet", str(data)) from error
 
 
-def _texts(contract: DataContract, target: str, classes: Sequence[Any]) -> set[str]:
-    texts = {
-        name
-        for name, column in contract.columns.items()
-        if column.kind in {"text", "datetime"} or any(isinstance(c, str) for c in column.categories)
-    }
-    return texts | {target} if any(isinstance(label, str) for label in classes) else texts
+def _labels(texts: pd.Series[Any], classes: Sequence[Any]) -> pd.Series[Any]:
+    if not classes:
+        return pd.to_numeric(texts, errors="coerce")
+    written = {str(label): label for label in classes}
+    return texts.map(lambda text: written.get(text, text))
 
 
 def main(arguments: Sequence[str]) -> int:

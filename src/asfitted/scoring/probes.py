@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
-from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import _safe_indexing
 
 from asfitted.contract import Column, DataContract
@@ -132,21 +131,20 @@ def _failing(scorer: Scorer, probes: pd.DataFrame, rows: list[int]) -> list[tupl
     return found if len(found) >= 5 else found + _failing(scorer, probes, rows[half:])
 
 
-def _target_encoded(steps: Any, names: Any) -> set[str]:
+def _target_encoded(steps: list[Any], names: list[str]) -> set[str]:
     """Return the columns whose unseen categories get the target's mean: a prior, not a loss."""
     found: set[str] = set()
     for step in steps:
-        if type(step).__name__ == "TargetEncoder":
-            return set(names)
-        if isinstance(step, ColumnTransformer):
+        if (
+            isinstance(step, ColumnTransformer)
+            and list(getattr(step, "feature_names_in_", ())) == names
+        ):
             for _, part, columns in step.transformers_:
-                there = pd.DataFrame(columns=list(names))
-                inner = _safe_indexing(there, columns, axis=1)
-                found |= _target_encoded([part], [inner.name] if inner.ndim == 1 else inner)
-        elif isinstance(step, Pipeline):
-            found |= _target_encoded([part for _, part in step.steps], names)
-        elif isinstance(step, FeatureUnion):
-            found |= _target_encoded([part for _, part in step.transformer_list], names)
+                chosen = _safe_indexing(pd.DataFrame(columns=names), columns, axis=1)
+                inner = [chosen.name] if isinstance(chosen, pd.Series) else list(chosen.columns)
+                found |= _target_encoded([part], inner)
+        elif any(type(part).__name__ == "TargetEncoder" for part in _nested(step)):
+            found |= set(names)
     return found
 
 
@@ -170,7 +168,7 @@ def _refuse_losses(
         for _, step in scorer.steps
         for part in _nested(step)
     )
-    priors = _target_encoded([step for _, step in scorer.steps], scorer.contract.features)
+    priors = _target_encoded([step for _, step in scorer.steps], list(scorer.contract.features))
     for name in scorer.contract.features:
         if scorer.contract.columns[name].kind != "category" or name in priors:
             continue

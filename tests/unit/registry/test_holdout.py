@@ -112,12 +112,16 @@ def test_a_file_is_scored(tmp_path: Path, ending: str) -> None:
     assert found["model_digest"] == "d"
 
 
-def test_text_in_a_csv_file_stays_text(tmp_path: Path) -> None:
+def test_a_csv_file_is_read_by_the_contract(tmp_path: Path) -> None:
     data = tmp_path / "rows.csv"
-    data.write_text("x,code\n1,007\n,NA\n3,\n")
-    rows = read_rows(data, {"code"})
-    assert rows["code"].tolist()[:2] == ["007", "NA"]
-    assert rows.isna().to_numpy().tolist() == [[False, False], [True, False], [False, True]]
+    data.write_text("x,code,late\n1,007,True\n,NA,False\n3,,maybe\n")
+    contract = model(pd.DataFrame()).contract
+    rows = read_rows(data, contract, "late", [False, True])
+    assert rows["x"].tolist() == [1.0, None, 3.0]
+    assert rows["code"].tolist() == ["007", "NA", None]
+    assert rows["late"].tolist() == [True, False, "maybe"]
+    data.write_text("x,code,late\n1,007,2.5\n")
+    assert read_rows(data, contract, "late")["late"].tolist() == [2.5]
 
 
 def test_several_targets_are_not_measured(tmp_path: Path) -> None:

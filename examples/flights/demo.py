@@ -1,0 +1,381 @@
+"""Train, promote, serve and log on real flights; the whole way in one go.
+
+::
+
+    make demo        # or: python examples/flights/demo.py, in the project's environment
+
+Everything that it does is a command that you can give yourself; the last lines
+say which. It ends by itself, and can be run again: each run makes a new version.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import requests
+from rich.console import Console
+from rich.table import Table
+
+import asfitted
+
+ROOT = Path(__file__).resolve().parents[2]
+OUTPUT = ROOT / "demo_output"
+HOLDOUT = ROOT / "examples" / "flights" / "data" / "holdout.parquet"
+MODEL = "flights"
+SERVER_STARTS_WITHIN_S = 180
+TAIL_LINES = 15
+
+console = Console(highlight=False)
+started = time.monotonic()
+
+
+class StepFailed(RuntimeError):
+    """A step of the demo did not do what it should."""
+
+
+def main() -> int:
+    """Run the six steps; 0 if each did what it says."""
+    # So that a terminated demo takes its server along.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    OUTPUT.mkdir(exist_ok=True)
+    try:
+        version = train()
+        promote(version)
+        with serve() as url:
+            asked = ask(url)
+            compare(asked, version)
+        done("stopped the server")
+        say_how_to_go_on(asked[0])
+    except StepFailed as failure:
+        console.print(f"[bold red]failed[/] after {elapsed()}: {failure}", soft_wrap=True)
+        return 1
+    return 0
+
+
+def train() -> str:
+    """Run the MLflow project; return the new version of the model."""
+    with step(1, "train on January to September 2013, prove the model and register it"):
+        output = run("train", "mlflow", "run", ".", "-e", "train", "--env-manager", "local")
+    found = re.search(rf"models:/{MODEL}/(\d+)", output)
+    if found is None:
+        raise StepFailed(f"no new version of {MODEL} in {OUTPUT / 'train.txt'}")
+    report = output[output.index("\nlogistic:") : found.end()].strip().splitlines()
+    done(f"models:/{MODEL}/{found[1]}; on flights of October to December, never trained on:")
+    for line in report:
+        if line.lstrip().startswith(("roc_auc", "log_loss", "late:")):
+            console.print(f"      {line.strip()}", style="dim")
+    return found[1]
+
+
+def promote(version: str) -> None:
+    """Let the gates of registry_config.yaml decide on the alias."""
+    with step(2, "promote it through the gates of registry_config.yaml"):
+        output = run("promote", "asfitted", "promote", MODEL, version, "--to", "champion", "--json")
+    decision = json.loads(output[output.index("{") :])
+    gates = ", ".join(_gate(verdict) for verdict in decision["verdicts"])
+    done(f"{MODEL}@champion is version {version}; passed: {gates}")
+
+
+def _gate(verdict: dict[str, Any]) -> str:
+    return str(verdict["gate"])
+
+
+@contextlib.contextmanager
+def serve() -> Iterator[str]:
+    """Run ``mlflow models serve`` while the block does; give its address."""
+    port = free_port()
+    command = serve_command(port)
+    url = f"http://127.0.0.1:{port}"
+    log = OUTPUT / "serve.txt"
+    with step(3, f"serve: mlflow {' '.join(command)}"), log.open("w") as file:
+        server = start(["mlflow", *command], file)
+
+        def answers() -> bool:
+            if server.poll() is not None:
+                raise StepFailed(f"the server ended with {server.returncode}\n{tail(log)}")
+            with contextlib.suppress(requests.RequestException):
+                return requests.get(f"{url}/ping", timeout=5).ok
+            return False
+
+        try:
+            wait(answers, SERVER_STARTS_WITHIN_S, log)
+        except BaseException:
+            stop(server)
+            raise
+    done(f"the model has proved itself and answers at {url}")
+    try:
+        yield url
+    finally:
+        stop(server)
+
+
+def ask(url: str) -> list[dict[str, Any]]:
+    """Send flights over HTTP; return each row with its answer."""
+    rows = flights(8)
+    asked = []
+    with step(4, "ask for flights of October to December, and for nonsense"):
+        cases = [
+            ("one flight, as a record", {"dataframe_records": rows[:1]}),
+            ("five at once, as a table", {"dataframe_split": as_split(rows[1:6])}),
+            ("no plane assigned yet", {"dataframe_records": [rows[6] | {"tailnum": None}]}),
+            (
+                "a carrier and a place never seen",
+                {"dataframe_records": [rows[7] | {"carrier": "ZZ", "dest": "LEX"}]},
+            ),
+        ]
+        for title, body in cases:
+            response = post(url, body)
+            if response.status_code != 200:
+                raise StepFailed(f"{title}: {response.status_code} {response.text[:500]}")
+            sent = body.get("dataframe_records") or records(body["dataframe_split"])
+            answers = response.json()["predictions"]
+            asked += [
+                {
+                    "title": title,
+                    "row": row,
+                    "answer": answer,
+                    "request_id": response.headers["x-request-id"],
+                }
+                for row, answer in zip(sent, answers, strict=True)
+            ]
+        nonsense = rows[0] | {"origin": "LHR", "distance": 1.5, "temp": "mild"}
+        refused = post(url, {"dataframe_records": [nonsense]})
+        if not 400 <= refused.status_code < 500:
+            raise StepFailed(f"nonsense was answered with {refused.status_code}")
+    done(f"{len(asked)} answers, and nonsense refused with {refused.status_code}:")
+    for violation in refused.json()["violations"]:
+        console.print(
+            f"      {violation['column']} = {nonsense[violation['column']]!r}: {violation['what']}",
+            style="dim",
+        )
+    (OUTPUT / "request.json").write_text(json.dumps({"dataframe_records": rows[:1]}, indent=1))
+    return asked
+
+
+def compare(asked: list[dict[str, Any]], version: str) -> None:
+    """Show each answer beside what the log holds of it; they must be the same bits."""
+    with step(5, "read the prediction log"):
+        logs = {
+            request: asfitted.read_log(log_folder(), request_id=request)
+            for request in dict.fromkeys(each["request_id"] for each in asked)
+        }
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("asked", "flight", "to", "answer: late", "log: late", "id", "on record beside it"):
+        table.add_column(name, no_wrap=True, justify="right" if "late" in name else "left")
+    before = None
+    for each in asked:
+        record = find(logs[each["request_id"]], each["row"]["flight_id"])
+        if record["outputs"] != each["answer"] or record["model_version"] != version:
+            raise StepFailed(f"the log differs from the answer for {each['row']['flight_id']}")
+        findings = [f"{f['column']}: {f['rule']}" for f in record["findings"]]
+        table.add_row(
+            each["title"] if each["title"] != before else "",
+            each["row"]["flight_id"],
+            each["row"]["dest"],
+            f"{each['answer']['probability_1']:.4f}",
+            f"{record['outputs']['probability_1']:.4f}",
+            record["prediction_id"][-12:],
+            ", ".join(findings),
+        )
+        before = each["title"]
+    done(f"each answer was on record before it left: {_shown(log_folder())}")
+    console.print(table)
+
+
+def find(log: pd.DataFrame, flight_id: str) -> dict[str, Any]:
+    """Return the one record of a flight."""
+    found = log[[keys["flight_id"] == flight_id for keys in log["keys"]]]
+    if len(found) != 1:
+        raise StepFailed(f"{len(found)} records of {flight_id} in the log, where 1 was asked for")
+    return found.iloc[0].to_dict()
+
+
+def say_how_to_go_on(first: dict[str, Any]) -> None:
+    """Leave the reader the commands."""
+    key = first["row"]["flight_id"]
+    bin_folder = Path(sys.executable).parent
+    exports = [f"PATH={_shown(bin_folder)}:$PATH", f"MLFLOW_TRACKING_URI={tracking_uri()}"]
+    if os.environ.get("ASFITTED_LOG"):
+        exports.append(f"ASFITTED_LOG={shlex.quote(str(log_folder()))}")
+    commands = [
+        f"cd {shlex.quote(str(ROOT))}; export {' '.join(exports)}",
+        f"mlflow {' '.join(serve_command(5001))}    # and in another terminal:",
+        "curl -s http://127.0.0.1:5001/invocations -H 'Content-Type: application/json' "
+        "-d @demo_output/request.json",
+        f"asfitted log query --key flight_id={key}",
+        f"asfitted history {MODEL}",
+    ]
+    console.print(f"\n[bold]done in {elapsed()}.[/] To serve it again, ask, and read the log:")
+    for command in commands:
+        console.print(f"  {command}", markup=False, soft_wrap=True)
+
+
+def flights(count: int) -> list[dict[str, Any]]:
+    """Return raw rows as a caller writes them: JSON values, local time with its offset."""
+    known = pd.read_parquet(HOLDOUT).drop(columns="late")
+    chosen = known[known["wind_gust"].notna() & known["dest_name"].notna()]
+    chosen = chosen.sample(count, random_state=5)
+    chosen["scheduled_departure"] = [t.isoformat() for t in chosen["scheduled_departure"]]
+    return json.loads(chosen.to_json(orient="records", double_precision=15))
+
+
+def as_split(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return rows as MLflow's ``dataframe_split`` has them."""
+    return {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
+
+
+def records(split: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of a ``dataframe_split``."""
+    return [dict(zip(split["columns"], values, strict=True)) for values in split["data"]]
+
+
+def post(url: str, body: dict[str, Any]) -> requests.Response:
+    """Ask the server."""
+    try:
+        return requests.post(f"{url}/invocations", json=body, timeout=60)
+    except requests.RequestException as error:
+        log = OUTPUT / "serve.txt"
+        raise StepFailed(f"no answer from the server: {error}\n{tail(log)}") from error
+
+
+def serve_command(port: int) -> list[str]:
+    """Return what comes after ``mlflow``."""
+    uri = f"models:/{MODEL}@champion"
+    where = ["--host", "127.0.0.1", "--port", str(port)]
+    return ["models", "serve", "-m", uri, "--env-manager", "local", *where]
+
+
+def run(name: str, program: str, *arguments: str) -> str:
+    """Run a command to its end, its output into a file; return the output."""
+    log = OUTPUT / f"{name}.txt"
+    with log.open("w") as file:
+        process = start([program, *arguments], file)
+        try:
+            wait(lambda: process.poll() is not None, None, log)
+        except BaseException:
+            stop(process)
+            raise
+    if process.returncode:
+        command = " ".join([program, *arguments])
+        raise StepFailed(f"{command} ended with {process.returncode}\n{tail(log)}")
+    return log.read_text(errors="replace")
+
+
+def start(command: list[str], output: Any) -> subprocess.Popen[bytes]:
+    """Start a module of this interpreter in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process and its children, and wait until they have."""
+    for number, patience_s in ((signal.SIGTERM, 20), (signal.SIGKILL, 20)):
+        if process.poll() is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience_s)
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of the commands: this checkout, this interpreter, one store."""
+    # Under `mlflow run -e demo` these name the run of the demo, not one of training.
+    theirs = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID")
+    kept = {name: value for name, value in os.environ.items() if name not in theirs}
+    return kept | {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")]),
+        "PYTHONPATH": str(ROOT / "src"),
+        "PYTHONUNBUFFERED": "1",
+        "MLFLOW_TRACKING_URI": tracking_uri(),
+        "ASFITTED_LOG": str(log_folder()),
+    }
+
+
+def tracking_uri() -> str:
+    """Return the store: the user's, or a file at the root of this checkout."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+
+
+def log_folder() -> Path:
+    """Return the folder of the prediction log."""
+    return Path(os.environ.get("ASFITTED_LOG") or ROOT / "prediction_log").absolute()
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def step(number: int, title: str) -> Iterator[None]:
+    """Announce a step; name it where it fails."""
+    console.print(f"[bold]{number}/5[/] {title}")
+    try:
+        yield
+    except StepFailed as failure:
+        raise StepFailed(f"step {number}, {title}\n{failure}") from failure
+
+
+def done(what: str) -> None:
+    """Say what a step has led to, and when."""
+    console.print(f"    [green]✓[/] {elapsed():>5}  {what}", soft_wrap=True)
+
+
+def wait(ready: Callable[[], bool], within_s: float | None, log: Path) -> None:
+    """Wait until `ready`, showing the last line that the child has written."""
+    begun = time.monotonic()
+    with console.status("") as status:
+        while not ready():
+            waited = time.monotonic() - begun
+            if within_s is not None and waited > within_s:
+                raise StepFailed(f"not ready after {within_s:.0f} s\n{tail(log)}")
+            last = (tail(log, 1).splitlines() or [""])[-1]
+            status.update(f"[dim]{waited:.0f} s  {_escaped(last[-90:])}[/]")
+            time.sleep(0.2)
+
+
+def tail(log: Path, lines: int = TAIL_LINES) -> str:
+    """Return the last lines of a child's output, under its path."""
+    text = log.read_text(errors="replace").strip().splitlines()
+    return "\n".join([f"the end of {_shown(log)}:", *(f"  | {line}" for line in text[-lines:])])
+
+
+def elapsed() -> str:
+    """Return the seconds since the start."""
+    return f"{timedelta(seconds=time.monotonic() - started).total_seconds():.0f} s"
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""What a caller's DataFrame library chose is not a property of the row."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pandas as pd
+import pytest
+from families import PASS, VALUES, columns, contract, families, same
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asfitted.contract import DataContract
+
+KINDS = sorted(PASS)
+DTYPES = {
+    "number": "float64",
+    "integer": "float64",
+    "boolean": "float64",
+    "text": "object",
+    "datetime": "datetime64[us]",
+    "datetime_ny": "datetime64[us]",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data())
+def test_every_family_gives_the_same_bits(kind: str, data: st.DataObject) -> None:
+    values = data.draw(columns(kind))
+    rule = contract(kind)
+    expected = None
+    for name, series in families(kind, values):
+        frame = rule.conform(pd.DataFrame({"c": series})).frame
+        if expected is None:
+            expected = frame
+        try:
+            same(expected, frame)
+        except AssertionError as error:
+            raise AssertionError(f"{name} ({series.dtype}): {error}") from error
+    assert expected is not None
+    if kind in DTYPES:
+        assert expected["c"].dtype == DTYPES[kind]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data())
+def test_company_and_position_do_not_matter(kind: str, data: st.DataObject) -> None:
+    values = data.draw(columns(kind, min_size=1, max_size=5))
+    held = dict(families(kind, values))
+    name = data.draw(st.sampled_from(sorted(held)))
+    series, rule = held[name], contract(kind)
+    whole = rule.conform(pd.DataFrame({"c": series})).frame
+    same(whole, rule.conform(pd.DataFrame({"c": series[::-1]})).frame[::-1])
+    i = data.draw(st.integers(0, len(values) - 1))
+    same(whole.iloc[[i]], rule.conform(pd.DataFrame({"c": series.iloc[[i]]})).frame)
+    # Alone, pandas would choose a dtype by this one value.
+    again = pd.DataFrame({"c": pd.Series(series.iloc[[i]].tolist(), dtype=object)})
+    same(whole.iloc[[i]], rule.conform(again).frame)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data())
+def test_what_was_said_is_what_is_held(kind: str, data: st.DataObject) -> None:
+    values = data.draw(columns(kind))
+    got = contract(kind).conform(pd.DataFrame({"c": pd.Series(values, dtype=object)})).frame["c"]
+    for value, held in zip(values, got, strict=True):
+        if value is None:
+            assert held == "" if kind == "text" else pd.isna(held)
+        elif kind == "datetime_ny":
+            zoned = pd.Timestamp(held, tz="UTC").tz_convert("America/New_York")
+            assert zoned.tz_localize(None) == pd.Timestamp(value)
+        else:
+            assert held == value
+
+
+@given(
+    data=st.fixed_dictionaries(
+        {kind: st.lists(st.none() | VALUES[kind], min_size=3, max_size=3) for kind in KINDS}
+    )
+)
+def test_conforming_twice_is_conforming_once(data: dict[str, list[object]]) -> None:
+    rule = DataContract(columns=PASS_ALL)
+    frame = pd.DataFrame({kind: pd.Series(v, dtype=object) for kind, v in data.items()})
+    once = rule.conform(frame)
+    twice = rule.conform(once.frame)
+    same(once.frame, twice.frame)
+    pd.testing.assert_index_equal(once.frame.index, twice.frame.index)
+    # Also of a part of it, as a cross-validation takes.
+    same(once.frame.iloc[[2, 0]], rule.conform(once.frame.iloc[[2, 0]]).frame)
+
+
+PASS_ALL = {kind: PASS[kind] for kind in KINDS}
+
+
+@given(moment=st.datetimes(dt.datetime(1890, 1, 1), dt.datetime(2100, 1, 1)))
+def test_a_zone_is_read_alike_by_every_family(moment: dt.datetime) -> None:
+    """Also where its clocks change: all families refuse, or all agree."""
+    rule = contract("datetime_ny")
+    said = set()
+    for _, series in families("datetime_ny", [moment]):
+        try:
+            said.add(str(rule.conform(pd.DataFrame({"c": series})).frame["c"].iloc[0]))
+        except ValueError as error:
+            said.add(str(error))
+    assert len(said) == 1, said
+
+
+def test_narrow_numbers_are_widened_and_not_rounded_again() -> None:
+    rule = contract("number")
+    for dtype in ("float32", "float16", "longdouble", "Float32"):
+        got = rule.conform(pd.DataFrame({"c": pd.Series([0.1, None], dtype=dtype)})).frame["c"]
+        narrow = {"Float32": "float32"}.get(dtype, dtype)
+        assert got[0] == float(np.array([0.1]).astype(narrow)[0])
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int32", "uint8", "Int16", "int64[pyarrow]"])
+def test_integers_are_numbers_too(dtype: str) -> None:
+    got = contract("number").conform(pd.DataFrame({"c": pd.Series([1, 2], dtype=dtype)})).frame
+    assert got["c"].tolist() == [1.0, 2.0]
+    assert got["c"].dtype == "float64"
