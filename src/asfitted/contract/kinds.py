@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -280,15 +279,11 @@ def _datetime(source: Plain, column: Column, out: ReadColumn, is_conformed: bool
         finer = known & (values != source.values)
         out.refuse("finer", _FINER, finer)
         if source.family == "moment" and zone != "UTC":
-            local = pd.Series(values).dt.tz_localize(
-                ZoneInfo(zone), ambiguous="NaT", nonexistent="NaT"
-            )
-            utc = local.dt.tz_convert("UTC").dt.tz_localize(None)
-            skipped = known & utc.isna().to_numpy()
+            skipped = np.zeros(len(present), dtype=bool)
+            values[known], skipped[known] = _from_walls(values[known], zone)
             out.refuse("zone", _SKIPPED.format(zone), skipped)
-            values = utc.to_numpy().astype("datetime64[us]")
-            known &= ~skipped & _in_calendar(values)
             present &= ~skipped
+            known &= ~np.isnat(values)
         out.refuse("datetime", _NO_MOMENT, present & ~known)
         present = known & ~finer
     else:
@@ -297,6 +292,22 @@ def _datetime(source: Plain, column: Column, out: ReadColumn, is_conformed: bool
         values[source.missing] = parse_moment(str(column.missing.fill), column.zone)
     _bounds(values, present, column, out)
     out.values = values
+
+
+def _from_walls(walls: Array, zone: str) -> tuple[Array, Array]:
+    """Return (moments, NaT where there is none, mask of those skipped or repeated)."""
+    distinct, where = np.unique(walls, return_inverse=True)
+    moments = np.full(len(distinct), np.datetime64("NaT"), dtype="datetime64[us]")
+    skipped = np.zeros(len(distinct), dtype=bool)
+    # Not pandas' tz_localize, whose releases differ far from the present.
+    for i, wall in enumerate(distinct.tolist()):
+        try:
+            moments[i] = from_wall(wall, zone)
+        except ClockChange:
+            skipped[i] = True
+        except OverflowError:
+            continue
+    return moments[where], skipped[where]
 
 
 def _moments(source: Plain, column: Column, out: ReadColumn, zone: str, values: Array) -> Array:

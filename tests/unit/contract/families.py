@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -62,7 +63,11 @@ def _objects(values: Values) -> Iterator[tuple[str, pd.Series]]:
     yield "object NA", _with(pd.NA, values)
     labels = list(dict.fromkeys(v for v in values if v is not None))
     index = pd.Index(labels, dtype=object)
-    yield "category", pd.Series(pd.Categorical(_with(None, values), categories=index))
+    with warnings.catch_warnings():
+        # pandas 2.2 announces that it will no longer do what it does for moments.
+        warnings.simplefilter("ignore", FutureWarning)
+        series = pd.Series(pd.Categorical(_with(None, values), categories=index))
+    yield "category", series
 
 
 def _arrow(values: Values, kind: pa.DataType) -> pd.Series:
