@@ -21,13 +21,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import requests
 from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 import asfitted
@@ -61,7 +62,7 @@ def main() -> int:
         done("stopped the server")
         say_how_to_go_on(asked[0])
     except StepFailed as failure:
-        console.print(f"[bold red]failed[/] after {elapsed()}: {failure}", soft_wrap=True)
+        console.print(f"[bold red]failed[/] after {elapsed()}: {escape(str(failure))}")
         return 1
     return 0
 
@@ -76,8 +77,8 @@ def train() -> str:
     report = output[output.index("\nlogistic:") : found.end()].strip().splitlines()
     done(f"models:/{MODEL}/{found[1]}; on flights of October to December, never trained on:")
     for line in report:
-        if line.lstrip().startswith(("roc_auc", "log_loss", "late:")):
-            console.print(f"      {line.strip()}", style="dim")
+        if line.lstrip().startswith(("model", "roc_auc", "log_loss", "late:")):
+            dim(line.removeprefix("  "))
     return found[1]
 
 
@@ -85,13 +86,10 @@ def promote(version: str) -> None:
     """Let the gates of registry_config.yaml decide on the alias."""
     with step(2, "promote it through the gates of registry_config.yaml"):
         output = run("promote", "asfitted", "promote", MODEL, version, "--to", "champion", "--json")
-    decision = json.loads(output[output.index("{") :])
-    gates = ", ".join(_gate(verdict) for verdict in decision["verdicts"])
-    done(f"{MODEL}@champion is version {version}; passed: {gates}")
-
-
-def _gate(verdict: dict[str, Any]) -> str:
-    return str(verdict["gate"])
+    said = next(line for line in reversed(output.splitlines()) if line.startswith("{"))
+    done(f"{MODEL}@champion is version {version}; its gates:")
+    for verdict in json.loads(said)["verdicts"]:
+        dim(f"{verdict['gate']}: {verdict['reason'].partition(' [')[0]}")
 
 
 @contextlib.contextmanager
@@ -129,11 +127,11 @@ def ask(url: str) -> list[dict[str, Any]]:
     asked = []
     with step(4, "ask for flights of October to December, and for nonsense"):
         cases = [
-            ("one flight, as a record", {"dataframe_records": rows[:1]}),
-            ("five at once, as a table", {"dataframe_split": as_split(rows[1:6])}),
-            ("no plane assigned yet", {"dataframe_records": [rows[6] | {"tailnum": None}]}),
+            ("one record", {"dataframe_records": rows[:1]}),
+            ("a table of five", {"dataframe_split": as_split(rows[1:6])}),
+            ("no plane known", {"dataframe_records": [rows[6] | {"tailnum": None}]}),
             (
-                "a carrier and a place never seen",
+                "new carrier, place",
                 {"dataframe_records": [rows[7] | {"carrier": "ZZ", "dest": "LEX"}]},
             ),
         ]
@@ -158,10 +156,8 @@ def ask(url: str) -> list[dict[str, Any]]:
             raise StepFailed(f"nonsense was answered with {refused.status_code}")
     done(f"{len(asked)} answers, and nonsense refused with {refused.status_code}:")
     for violation in refused.json()["violations"]:
-        console.print(
-            f"      {violation['column']} = {nonsense[violation['column']]!r}: {violation['what']}",
-            style="dim",
-        )
+        column = violation["column"]
+        dim(f"{column} = {nonsense[column]!r}: {violation['what']}")
     (OUTPUT / "request.json").write_text(json.dumps({"dataframe_records": rows[:1]}, indent=1))
     return asked
 
@@ -173,27 +169,30 @@ def compare(asked: list[dict[str, Any]], version: str) -> None:
             request: asfitted.read_log(log_folder(), request_id=request)
             for request in dict.fromkeys(each["request_id"] for each in asked)
         }
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("asked", "flight", "to", "answer: late", "log: late", "id", "on record beside it"):
-        table.add_column(name, no_wrap=True, justify="right" if "late" in name else "left")
+    late = pd.read_parquet(HOLDOUT, columns=["flight_id", "late"]).set_index("flight_id")["late"]
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in ("asked", "flight", "answer", "log", "late", "id"):
+        table.add_column(name, no_wrap=True)
+    notes = []
     before = None
     for each in asked:
-        record = find(logs[each["request_id"]], each["row"]["flight_id"])
+        flight = each["row"]["flight_id"]
+        record = find(logs[each["request_id"]], flight)
         if record["outputs"] != each["answer"] or record["model_version"] != version:
-            raise StepFailed(f"the log differs from the answer for {each['row']['flight_id']}")
-        findings = [f"{f['column']}: {f['rule']}" for f in record["findings"]]
+            raise StepFailed(f"the log differs from the answer for {flight}")
         table.add_row(
             each["title"] if each["title"] != before else "",
-            each["row"]["flight_id"],
-            each["row"]["dest"],
-            f"{each['answer']['probability_1']:.4f}",
-            f"{record['outputs']['probability_1']:.4f}",
+            flight,
+            f"{each['answer']['probability_1']:.1%}",
+            f"{record['outputs']['probability_1']:.1%}",
+            "yes" if late[flight] else "no",
             record["prediction_id"][-12:],
-            ", ".join(findings),
         )
+        notes += [f"{flight}: {f['column']} {f['rule']}" for f in record["findings"]]
         before = each["title"]
-    done(f"each answer was on record before it left: {_shown(log_folder())}")
-    console.print(table)
+    done(f"each answer was on record before it left, to the last bit; in {shown(log_folder())}")
+    console.print(Padding(table, (0, 0, 0, 4)))
+    dim("beside them on record: " + "; ".join(notes))
 
 
 def find(log: pd.DataFrame, flight_id: str) -> dict[str, Any]:
@@ -208,7 +207,7 @@ def say_how_to_go_on(first: dict[str, Any]) -> None:
     """Leave the reader the commands."""
     key = first["row"]["flight_id"]
     bin_folder = Path(sys.executable).parent
-    exports = [f"PATH={_shown(bin_folder)}:$PATH", f"MLFLOW_TRACKING_URI={tracking_uri()}"]
+    exports = [f"PATH={shown(bin_folder)}:$PATH", f"MLFLOW_TRACKING_URI={tracking_uri()}"]
     if os.environ.get("ASFITTED_LOG"):
         exports.append(f"ASFITTED_LOG={shlex.quote(str(log_folder()))}")
     commands = [
@@ -333,7 +332,7 @@ def free_port() -> int:
 @contextlib.contextmanager
 def step(number: int, title: str) -> Iterator[None]:
     """Announce a step; name it where it fails."""
-    console.print(f"[bold]{number}/5[/] {title}")
+    console.print(f"[bold]{number}/5[/] {escape(title)}")
     try:
         yield
     except StepFailed as failure:
@@ -353,28 +352,36 @@ def wait(ready: Callable[[], bool], within_s: float | None, log: Path) -> None:
             waited = time.monotonic() - begun
             if within_s is not None and waited > within_s:
                 raise StepFailed(f"not ready after {within_s:.0f} s\n{tail(log)}")
-            last = (tail(log, 1).splitlines() or [""])[-1]
-            status.update(f"[dim]{waited:.0f} s  {_escaped(last[-90:])}[/]")
+            line = last_lines(log, 1)
+            status.update(f"[dim]{waited:.0f} s  {escape(''.join(line)[-90:])}[/]")
             time.sleep(0.2)
 
 
-def tail(log: Path, lines: int = TAIL_LINES) -> str:
+def tail(log: Path) -> str:
     """Return the last lines of a child's output, under its path."""
-    text = log.read_text(errors="replace").strip().splitlines()
-    return "\n".join([f"the end of {_shown(log)}:", *(f"  | {line}" for line in text[-lines:])])
+    lines = last_lines(log, TAIL_LINES)
+    return "\n".join([f"the end of {shown(log)}:", *(f"  | {line}" for line in lines)])
+
+
+def last_lines(log: Path, count: int) -> list[str]:
+    """Return the last lines that are not empty."""
+    lines = log.read_text(errors="replace").splitlines()
+    return [line for line in lines if line.strip()][-count:]
 
 
 def elapsed() -> str:
     """Return the seconds since the start."""
-    return f"{timedelta(seconds=time.monotonic() - started).total_seconds():.0f} s"
+    return f"{time.monotonic() - started:.0f} s"
 
 
-def _shown(path: Path) -> str:
+def dim(what: str) -> None:
+    """Say a detail of the step above."""
+    console.print(f"      {escape(what)}", style="dim", soft_wrap=True)
+
+
+def shown(path: Path) -> str:
+    """Return a path as seen from the root of this checkout."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 if __name__ == "__main__":

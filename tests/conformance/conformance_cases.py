@@ -265,7 +265,7 @@ CASES: dict[str, Case] = {
     ),
     "neighbours": Case(
         lambda: pipe(
-            ("cat", TargetEncoder(cv=2, random_state=0), COLOUR_SHOP),
+            ("cat", TargetEncoder(), COLOUR_SHOP),
             numbers(),
             then=KNeighborsClassifier(7, n_jobs=2),
         )

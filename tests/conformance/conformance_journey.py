@@ -61,7 +61,7 @@ def made(folder: Path) -> dict[str, dict[str, Any]]:
         deadline = time.monotonic() + _WAIT_S
         while not done.exists():
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{folder.name} was never made")
+                raise TimeoutError(f"{folder.name} was never made") from None
             time.sleep(0.2)
     else:
         before = _make(folder, int(folder.name.rpartition("-")[2]))
@@ -104,7 +104,7 @@ def _save(
     case: Case, name: str, train: pd.DataFrame, frame: pd.DataFrame, folder: Path
 ) -> dict[str, Any]:
     prices = folder / "prices.csv"
-    prices.write_text("shop,price\nnorth,2.5\nsouth,4.25\n", encoding="utf-8")
+    prices.write_text("shop,price\nnorth,2.5\nsouth,4.25\nother,1.0\n", encoding="utf-8")
     with asfitted.resources(prices=prices):
         pipeline = case.pipeline().fit(train, target(case.target, train))
         model = asfitted.FittedModel(pipeline)

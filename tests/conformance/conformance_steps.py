@@ -25,7 +25,7 @@ class Prices(TransformerMixin, BaseEstimator):
 def hours(X):
     """Give hour and weekday of each moment."""
     moments = X["sold"].dt
-    return np.column_stack([moments.hour, moments.dayofweek]).astype("float64")
+    return np.column_stack([moments.hour, moments.day_of_week]).astype("float64")
 
 
 def texts(X):

@@ -179,6 +179,8 @@ class Site:
             "MLFLOW_TRACKING_URI": self.tracking_uri,
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "ASFITTED_LOG": str(folder / "log"),
+            # A line per request would push what went wrong out of the log's end.
+            "UVICORN_ACCESS_LOG": "false",
             "TMPDIR": str(scratch),
             "COLUMNS": "200",
         }

@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import asfitted
 import pandas as pd
 import pytest
+
+import asfitted
 
 if TYPE_CHECKING:
     from conftest import Row, Serve, Server, Site

@@ -143,12 +143,11 @@ def distributions(root: Path, modules: dict[str, set[str]]) -> set[str]:
         if package in installed:
             wanted.update(installed[package])
             continue
-        file = getattr(sys.modules.get(module), "__file__", None)
         raise CodeNotShipped(
             f"{', '.join(sorted(names)) or module}: module {module!r} would not be there "
             "at inference",
-            str(file or module),
-            f"log_model(..., code_paths=[{str(file or module + '.py')!r}])",
+            str(getattr(sys.modules.get(module), "__file__", None) or module),
+            f"log_model(..., code_paths=[{str(_top_of(module))!r}])",
         )
     for top in _imported(code):
         if top in installed and top not in sys.stdlib_module_names:
@@ -159,6 +158,16 @@ def distributions(root: Path, modules: dict[str, set[str]]) -> set[str]:
 def _is_shipped(code: Path, module: str) -> bool:
     place = code.joinpath(*module.split("."))
     return place.with_suffix(".py").is_file() or place.is_dir()
+
+
+def _top_of(module: str) -> Path:
+    """Return the file, or the folder of the top-level package, that holds `module`."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
+        return Path(f"{module.partition('.')[0]}.py")
+    place = Path(file)
+    levels = module.count(".") + (place.name == "__init__.py")
+    return place.parents[levels - 1] if levels else place
 
 
 def _installed_as(module: str) -> str:

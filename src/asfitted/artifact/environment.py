@@ -30,6 +30,7 @@ RUNTIME = (
     "PyYAML",
     "cloudpickle",
     "skops",
+    "uvloop",
 )
 
 

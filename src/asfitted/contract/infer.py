@@ -191,7 +191,7 @@ def _all(present: Any, types: tuple[type, ...]) -> bool:
 
 
 def _words(present: Any, is_key: bool, max_categories: int) -> tuple[str, list[_Line]]:
-    distinct = sorted(set(present))
+    distinct = sorted({str.__str__(word) for word in present})
     n = len(distinct)
     few = n <= FEW or (n <= max_categories and n <= len(present) / 2)
     if few and not is_key:
@@ -216,8 +216,14 @@ def _datetime(series: pd.Series[Any]) -> list[_Line]:
     read = Column.model_validate({"kind": "datetime", "missing": "pass", "zone": zone})
     from asfitted.contract.kinds import read_column
 
-    moments = read_column(series, read).values
-    moments = moments[~np.isnat(moments)]
+    got = read_column(series, read)
+    if got.problems:
+        raise ContractInvalid(
+            "; ".join(what for _, what, _ in got.problems),
+            f"column {series.name}",
+            "round to microseconds (.dt.floor('us')), and let missing be missing",
+        )
+    moments = got.values[~np.isnat(got.values)]
     seen = [f"{moment}Z" for moment in (moments.min(), moments.max())]
     return [
         ("zone", zone, "guess: of values that carry no offset"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 Array = np.ndarray[Any, Any]
 
@@ -44,7 +45,7 @@ def plain(series: pd.Series[Any]) -> Plain:
         # The categories keep their own dtype: Int64 codes stay integers beside a NaN.
         codes = series.cat.codes.to_numpy()
         missing = codes < 0
-        kinds = plain(pd.Series(dtype.categories))
+        kinds = plain(pd.Series(dtype.categories, dtype=dtype.categories.dtype))
         if len(kinds.values) == 0:
             return Plain("object", np.full(len(series), None, dtype=object), missing)
         return Plain(kinds.family, kinds.values[np.where(missing, 0, codes)], missing)
@@ -65,8 +66,8 @@ def plain(series: pd.Series[Any]) -> Plain:
         return Plain("float", values, missing | np.isnan(values))
     if types.is_datetime64_dtype(dtype):
         return Plain("moment", series.to_numpy(), missing)
-    if isinstance(dtype, pd.ArrowDtype) and dtype.kind == "M":
-        if getattr(dtype.pyarrow_dtype, "tz", None):
+    if isinstance(dtype, pd.ArrowDtype) and pa.types.is_timestamp(dtype.pyarrow_dtype):
+        if dtype.pyarrow_dtype.tz:
             utc = series.dt.tz_convert("UTC").dt.tz_localize(None)
             return Plain("moment_utc", utc.to_numpy(dtype="datetime64[us]"), missing)
         return Plain("moment", series.to_numpy(dtype="datetime64[us]"), missing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -68,8 +69,9 @@ def test_what_was_said_is_what_is_held(kind: str, data: st.DataObject) -> None:
         if value is None:
             assert held == "" if kind == "text" else pd.isna(held)
         elif kind == "datetime_ny":
-            zoned = pd.Timestamp(held, tz="UTC").tz_convert("America/New_York")
-            assert zoned.tz_localize(None) == pd.Timestamp(value)
+            # pandas 2 knows no summer time after 2037: asked of Python instead.
+            utc = held.to_pydatetime().replace(tzinfo=dt.timezone.utc)
+            assert utc.astimezone(ZoneInfo("America/New_York")).replace(tzinfo=None) == value
         else:
             assert held == value
 
