@@ -14,6 +14,7 @@ are not those of training.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -49,9 +50,9 @@ console = Console(highlight=False)
 def data() -> tuple[pd.DataFrame, pd.Series]:
     """Return 2,000 rows, a tenth of them without colour, and what to predict."""
     rng = np.random.default_rng(0)
-    colour = rng.choice(["red", "green", "blue"], 2_000, p=[0.6, 0.3, 0.1]).astype(object)
+    colour = rng.choice(["red", "green", "blue"], 2_000, p=[0.45, 0.4, 0.15]).astype(object)
     size = rng.normal(10, 3, 2_000)
-    chance = pd.Series(colour).map({"red": 0.5, "green": 0.1, "blue": 0.7})
+    chance = pd.Series(colour).map({"red": 0.6, "green": 0.05, "blue": 0.1})
     bought = (rng.random(2_000) < chance).astype("int64")
     colour[rng.random(2_000) < 0.1] = np.nan
     return pd.DataFrame({"colour": pd.Series(colour, dtype=object), "size": size}), bought
@@ -147,42 +148,48 @@ def ask(url: str, body: dict[str, Any]) -> float | str:
     return float(first["probability_1"] if isinstance(first, dict) else first[1])
 
 
-def main() -> int:
-    """Print the table; 1 if Asfitted does not answer as in training."""
-    # So that a terminated run takes its server along.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+Answers = dict[tuple[str, str], dict[str, float | str]]
+
+
+def serve_and_ask(folder: Path) -> tuple[dict[str, float], Answers]:
+    """Return what each pipeline says in training, and what each server says."""
     X, y = data()
     row, other = {"colour": None, "size": 10.0}, {"colour": "red", "size": 8.0}
     companies = {"alone": [row], "beside another row": [row, other]}
     trained: dict[str, float] = {}
-    answers: dict[tuple[str, str], dict[str, float | str]] = {}
+    answers: Answers = {}
+    for name, (model, path) in save(X, y, folder).items():
+        frame = pd.concat([pd.DataFrame([row | {"colour": np.nan}]), X], ignore_index=True)
+        trained[name] = float(model.predict_proba(frame)[0, 1])
+        console.print(f"serving the {name} model …")
+        with serve(path) as url:
+            for company, rows in companies.items():
+                for form, body in bodies(rows).items():
+                    answers.setdefault((company, form), {})[name] = ask(url, body)
+    return trained, answers
+
+
+def main() -> int:
+    """Print the table; 1 if Asfitted does not answer as in training."""
+    # So that a terminated run takes its server along.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # MLflow warns of the pickle that this script itself has asked for.
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="asfitted-skew-") as folder:
         mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-        for name, (model, path) in save(X, y, Path(folder)).items():
-            frame = pd.concat([pd.DataFrame([row | {"colour": np.nan}]), X], ignore_index=True)
-            trained[name] = float(model.predict_proba(frame)[0, 1])
-            console.print(f"serving the {name} model …")
-            with serve(path) as url:
-                for company, rows in companies.items():
-                    for form, body in bodies(rows).items():
-                        answers.setdefault((company, form), {})[name] = ask(url, body)
-    console.print(
-        f"\nP(bought) of a row without colour: in training {trained['mlflow.sklearn']:.4f} with "
-        f"mlflow.sklearn, {trained['asfitted']:.4f} with Asfitted; served:\n",
-        soft_wrap=True,
-    )
+        trained, answers = serve_and_ask(Path(folder))
+    said = ", ".join(f"{probability:.4f} with {name}" for name, probability in trained.items())
+    console.print(f"\nP(bought) of a row without colour: in training {said}; served:\n")
     show(answers, trained)
+    for name in trained:
+        given = [each[name] for each in answers.values()]
+        skewed = sum(differs(answer, trained[name]) for answer in given)
+        console.print(
+            f"{name}: {skewed} of {len(given)} differ from training; "
+            f"answers to the one row: {len(set(given))}"
+        )
     ours = {each["asfitted"] for each in answers.values()}
-    skewed = sum(
-        differs(each["mlflow.sklearn"], trained["mlflow.sklearn"]) for each in answers.values()
-    )
-    console.print(f"\nmlflow.sklearn: {skewed} of {len(answers)} answers differ from training.")
-    wrong = [answer for answer in ours if differs(answer, trained["asfitted"])]
-    if wrong or len(ours) > 1:
-        console.print(f"[bold red]asfitted: {sorted(map(str, ours))}, not as in training[/]")
-        return 1
-    console.print(f"asfitted: 0 of {len(answers)}; all of them the same bits.")
-    return 0
+    return int(len(ours) > 1 or any(differs(answer, trained["asfitted"]) for answer in ours))
 
 
 def differs(answer: float | str, trained: float) -> bool:
@@ -190,7 +197,7 @@ def differs(answer: float | str, trained: float) -> bool:
     return isinstance(answer, str) or abs(answer - trained) > ROUNDING
 
 
-def show(answers: dict[tuple[str, str], dict[str, float | str]], trained: dict[str, float]) -> None:
+def show(answers: Answers, trained: dict[str, float]) -> None:
     """Print one line per way of asking; what differs from training is marked."""
     table = Table(box=None, padding=(0, 3, 0, 0))
     for title in ("the row is sent", "as", *trained):
@@ -203,6 +210,7 @@ def show(answers: dict[tuple[str, str], dict[str, float | str]], trained: dict[s
             cells.append(f"[red]{text}  ✗ differs[/]" if wrong else f"{text}  ✓")
         table.add_row(company, form, *cells)
     console.print(table)
+    console.print()
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ class Calendar(_Derive):
         local = X[self.column].dt.tz_localize("UTC").dt.tz_convert(self.zone).dt
         return X.drop(columns=self.column).assign(
             hour=_categorical(local.hour, range(24)),
-            weekday=_categorical(local.weekday, range(7)),
+            weekday=_categorical(local.day_of_week, range(7)),
             minute_of_day=(local.hour * 60 + local.minute).astype("float64"),
         )
 

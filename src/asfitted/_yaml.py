@@ -92,4 +92,4 @@ def _lines(value: Any, width: int) -> list[str]:
         allow_unicode=True,
         sort_keys=False,
     )
-    return [line.strip() for line in text.removesuffix("...\n").split("\n") if line]
+    return [line.strip(" ") for line in text.removesuffix("...\n").split("\n") if line]

@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pandas as pd
 import sklearn
 from mlflow import pyfunc
@@ -18,6 +17,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import AnyType
 
+from asfitted._mlflow import fetch
 from asfitted._version import __version__
 from asfitted.artifact import layout
 from asfitted.config import Config, load_config
@@ -207,13 +207,6 @@ def load_model(
         source=door.source() if record else None,
         allow_versions=allow_versions,
     )
-
-
-def fetch(model_uri: _Path) -> Path:
-    """Return the local folder of a model, downloaded where it is elsewhere."""
-    if Path(model_uri).is_dir():
-        return Path(model_uri)
-    return Path(mlflow.artifacts.download_artifacts(artifact_uri=str(model_uri)))
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> FittedModel:

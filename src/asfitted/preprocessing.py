@@ -134,6 +134,9 @@ def _refuse_others(X: pd.DataFrame) -> None:
             f"Dummies needs a DataFrame of Categoricals, not {type(X).__name__}",
             mend="let Conform be the first step of the pipeline and give Dummies its columns",
         )
+    if X.columns.has_duplicates:
+        twice = ", ".join(map(str, X.columns[X.columns.duplicated()].unique()))
+        raise ContractInvalid("a column stands there twice", f"columns {twice}")
     others = [str(n) for n in X.columns if not isinstance(X[n].dtype, pd.CategoricalDtype)]
     if others:
         raise ContractInvalid(

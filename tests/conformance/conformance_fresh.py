@@ -67,17 +67,19 @@ def say(root: Path, frame: pd.DataFrame, strangers: pd.DataFrame) -> dict[str, A
 def spoilt_golden(model: Any, root: Path) -> str:
     """Return the code of the error where one golden answer is another one."""
     inputs, expected, _ = golden.read(root)
-    inputs.attrs = {}
     spoilt = expected.copy()
     name = spoilt.columns[0]
     values = spoilt[name].to_numpy().copy()
+    numeric = values.dtype.kind in "fiu"
     values[7] = (
-        np.nextafter(values[7], np.inf) if values.dtype.kind == "f" else values[7] * 2 + values[7]
+        np.nextafter(values[7], np.inf)
+        if values.dtype.kind == "f"
+        else values[7] + (1 if numeric else "!")
     )
     spoilt[name] = values
     folder = root.parent / f"{root.name}-spoilt"
     folder.mkdir()
-    golden.write(folder, model.contract.conform(golden.read(root)[0], keys=False).frame, spoilt)
+    golden.write(folder, model.contract.conform(inputs, keys=False).frame, spoilt)
     try:
         prove_golden(model, folder)
     except asfitted.AsfittedError as error:

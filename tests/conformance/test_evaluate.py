@@ -17,6 +17,8 @@ pytestmark = [
     pytest.mark.filterwarnings(f"ignore:{text}")
     for text in (
         ".*Any type hint is inferred as AnyType:UserWarning",
+        # MLflow's own calls of pandas and SQLAlchemy.
+        r":DeprecationWarning:mlflow\..*",
         "Series.values returning an ndarray that drops timezone",
     )
 ]

@@ -33,9 +33,9 @@ def score(
     logging.basicConfig(format="%(levelname)s %(message)s")
     console = Console(stderr=True)
     with console.status(f"loading {model_uri}, which proves itself first"):
+        from asfitted._mlflow import fetch
         from asfitted.batch.files import score_file
         from asfitted.config import load_config
-        from asfitted.flavor import fetch
         from asfitted.scoring.loading import open_artifact
 
         settings = load_config(config)
@@ -74,16 +74,11 @@ def score(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def prove(model_uri: str, config: Path | None, as_json: bool) -> int:
     """Load a model and let it prove itself: files, environment, golden examples."""
+    from asfitted._mlflow import fetch
     from asfitted.config import load_config
     from asfitted.scoring.proof import prove as prove_artifact
 
-    if Path(model_uri).is_dir():
-        root = Path(model_uri)
-    else:
-        from asfitted.flavor import fetch
-
-        root = fetch(model_uri)
-    said = prove_artifact(root, load_config(config))
+    said = prove_artifact(fetch(model_uri), load_config(config))
     if as_json:
         click.echo(json.dumps(said))
     elif said["proved"]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from asfitted import _yaml
 from asfitted._version import __version__
+from asfitted.contract.moments import is_zone
 from asfitted.contract.plain import Plain, is_number, plain
 from asfitted.contract.schema import DEFAULT_MAX_LENGTH, EXACT, Column, DataContract, Limits
 from asfitted.errors import ContractInvalid
@@ -209,9 +210,10 @@ def _category(labels: list[Any], comment: str) -> list[_Line]:
 
 
 def _datetime(series: pd.Series[Any]) -> list[_Line]:
-    zone = str(getattr(series.dt, "tz", None) or "UTC") if hasattr(series, "dt") else "UTC"
-    if "/" not in zone:
-        # A fixed offset is no zone that has a name; its moments are what they are.
+    arrow = getattr(series.dtype, "pyarrow_dtype", None)
+    zone = str(getattr(series.dtype, "tz", None) or getattr(arrow, "tz", None))
+    if not is_zone(zone):
+        # None, or a fixed offset, which has no name; its moments are what they are.
         zone = "UTC"
     read = Column.model_validate({"kind": "datetime", "missing": "pass", "zone": zone})
     from asfitted.contract.kinds import read_column

@@ -18,6 +18,15 @@ _ISO = re.compile(
 _EPOCH = datetime(1970, 1, 1)
 
 
+def is_zone(name: str) -> bool:
+    """Whether `name` is an IANA time zone."""
+    try:
+        _zone(name)
+    except (KeyError, ValueError, OSError):
+        return False
+    return True
+
+
 class ClockChange(ValueError):
     """A time that clocks of the zone never show, or show twice."""
 

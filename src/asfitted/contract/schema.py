@@ -9,14 +9,13 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from asfitted import _yaml
-from asfitted.contract.moments import parse_moment
+from asfitted.contract.moments import is_zone, parse_moment
 from asfitted.errors import ContractInvalid
 
 if TYPE_CHECKING:
@@ -128,11 +127,8 @@ class Column(_Model):
             raise _WrongRule(min(stray), f"a {self.kind} has no {', '.join(sorted(stray))}")
         if self.kind == "category":
             self._categories_make_sense()
-        if self.kind == "datetime":
-            try:
-                ZoneInfo(self.zone)
-            except (KeyError, ValueError, OSError):
-                raise _WrongRule("zone", f"{self.zone!r} is not an IANA time zone") from None
+        if self.kind == "datetime" and not is_zone(self.zone):
+            raise _WrongRule("zone", f"{self.zone!r} is not an IANA time zone")
         low, high = self.bounds("min"), self.bounds("max")
         if low is not None and high is not None and low > high:
             raise _WrongRule("min", f"min {self.min} is above max {self.max}")
@@ -443,7 +439,9 @@ def _path(error: Any) -> list[str]:
 def _said(error: Any) -> str:
     """Say a pydantic problem in the words of someone who edits YAML."""
     message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
+    if error["type"] == "json_invalid" and "hex escape" in message:
+        message = "a text holds half of a surrogate pair, which is no text"
+    elif error["type"] == "extra_forbidden":
         message = f"unknown key {error['loc'][-1]!r}"
     elif error["type"] in {"string_type", "int_type"} and isinstance(error["input"], bool):
         message += " (YAML reads an unquoted yes, no, on, off as true or false: put it in quotes)"

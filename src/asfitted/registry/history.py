@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from asfitted._mlflow import asking_mlflow
 from asfitted.errors import RegistryError
 from asfitted.registry.decision import Decision
-from asfitted.registry.store import Store, asking_mlflow
+from asfitted.registry.store import Store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

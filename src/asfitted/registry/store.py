@@ -8,63 +8,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asfitted.errors import RegistryError, StoreUnavailable
+from asfitted._mlflow import asking_mlflow
+from asfitted.errors import RegistryError
 from asfitted.registry.decision import Measurement
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# MLflow's client says INTERNAL_ERROR for every connection that failed, and its server
-# for every fault of its own: either way nothing is known about the model, and a retry
-# may help.
-_MAY_PASS = {
-    "DEADLINE_EXCEEDED",
-    "INTERNAL_ERROR",
-    "REQUEST_LIMIT_EXCEEDED",
-    "RESOURCE_EXHAUSTED",
-    "TEMPORARILY_UNAVAILABLE",
-}
 _GONE = {"NOT_FOUND", "RESOURCE_DOES_NOT_EXIST"}
 _SHOWN = 20
-
-
-@contextmanager
-def asking_mlflow(where: str) -> Iterator[None]:
-    """Turn what MLflow and its stores raise inside into our errors.
-
-    Raises
-    ------
-    StoreUnavailable
-        The store does not answer, or broke.
-    RegistryError
-        The store answered no.
-    """
-    import requests
-    import sqlalchemy.exc
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except MlflowException as error:
-        said = str(error).splitlines()[0][:500]
-        if error.error_code in _MAY_PASS:
-            raise _unavailable(said, where) from error
-        raise RegistryError(f"MLflow refuses: {said}", where) from error
-    except (requests.RequestException, sqlalchemy.exc.SQLAlchemyError) as error:
-        raise _unavailable(str(error).splitlines()[0], where) from error
-
-
-def _unavailable(said: str, where: str) -> StoreUnavailable:
-    return StoreUnavailable(
-        f"MLflow's store does not answer: {said}",
-        where,
-        "see that the tracking server or database runs and MLFLOW_TRACKING_URI names it",
-    )
 
 
 class Store:

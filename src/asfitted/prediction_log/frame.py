@@ -1,0 +1,140 @@
+"""The log as a DataFrame, and a record as flat columns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from asfitted.prediction_log.query import Query
+from asfitted.prediction_log.reader import TABLES, Record, records
+from asfitted.prediction_log.record import COLUMNS, TIME_COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_INTEGERS = ("row", "latency_us", "sequence")
+_EXPANDED = frozenset({"inputs", "outputs", "keys"})
+
+
+def read_log(
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    model: str | None = None,
+    version: str | None = None,
+    since: datetime | str | None = None,
+    until: datetime | str | None = None,
+    key: Mapping[str, Any] | None = None,
+    prediction_id: str | None = None,
+    request_id: str | None = None,
+    source: str | None = None,
+    limit: int | None = None,
+    newest_first: bool = False,
+    features: bool = False,
+    refused: bool = False,
+) -> pd.DataFrame:
+    """Read the prediction log, of all writers as one.
+
+    Parameters
+    ----------
+    folder : str or path, optional
+        Default: the environment variable ``ASFITTED_LOG``, otherwise
+        ``prediction_log`` in the current directory.
+    model, version, request_id, source : str, optional
+    since, until : aware datetime or ISO 8601 text, optional
+        Scored from `since` on and before `until`; a text without offset is UTC.
+    key : mapping of str, optional
+        Values of keys, all of which must match.
+    prediction_id : str, optional
+        Or its last 12 characters.
+    limit : int, optional
+        The most records; with ``newest_first=True`` the newest ones.
+    newest_first : bool, default False
+        The default is by ``scored_at``, writer and sequence.
+    features : bool, default False
+        One column per feature instead of ``inputs``, ``output.<name>`` instead of
+        ``outputs``, ``key.<name>`` instead of ``keys``. A feature that is called
+        as a column of the record becomes ``input.<name>``.
+    refused : bool, default False
+        The refused requests instead of the predictions; they have no features.
+
+    Returns
+    -------
+    DataFrame of shape (n_records, n_columns)
+        The columns of the record; times in UTC with microseconds; ``inputs``,
+        ``outputs``, ``findings``, ``keys`` and ``params`` as Python objects.
+        A file that cannot be read is named by a warning of the logger
+        ``asfitted.prediction_log``.
+
+    Raises
+    ------
+    ConfigError
+        Where there is no such folder, or a condition makes no sense.
+    """
+    import pandas as pd  # a third of a second, and `asfitted log` does without
+
+    query = Query(
+        model=model,
+        version=version,
+        since=since,
+        until=until,
+        key=key or {},
+        prediction_id=prediction_id,
+        request_id=request_id,
+        source=source,
+        limit=limit,
+        newest_first=newest_first,
+        table="refusals" if refused else "predictions",
+    )
+    found = list(records(folder, query))
+    expanded = features and not refused
+    rows = [flat(record) for record in found] if expanded else found
+    names = flat_names(rows) if expanded and rows else TABLES[query.table]
+    frame: pd.DataFrame = pd.DataFrame({name: _column(rows, name) for name in names})
+    for name in names:
+        if name in TIME_COLUMNS:
+            frame[name] = pd.to_datetime(frame[name], utc=True).dt.as_unit("us")
+        elif name in _INTEGERS:
+            frame[name] = frame[name].astype("int64")
+    return frame
+
+
+def flat(record: Record) -> Record:
+    """Return `record` with one entry per feature, key and output; see `read_log`."""
+    row = {name: value for name, value in record.items() if name not in _EXPANDED}
+    row |= {f"key.{name}": value for name, value in record.get("keys", {}).items()}
+    row |= {feature_name(name): value for name, value in record.get("inputs", {}).items()}
+    row |= {f"output.{name}": value for name, value in record.get("outputs", {}).items()}
+    return row
+
+
+def feature_name(name: str) -> str:
+    """Return what the feature `name` is called beside the record's own columns."""
+    taken = name in COLUMNS or name.startswith(("key.", "output.", "input."))
+    return f"input.{name}" if taken else name
+
+
+def flat_names(rows: Iterable[Record]) -> list[str]:
+    """Return the names in all of `rows`, each once: record, keys, features, outputs.
+
+    Rows of several models, or of versions with other features, lie in one log.
+    """
+    names = dict.fromkeys(name for row in rows for name in row)
+
+    def group(name: str) -> int:
+        if name in COLUMNS:
+            return 0
+        return 1 if name.startswith("key.") else 3 if name.startswith("output.") else 2
+
+    return sorted(names, key=group)
+
+
+def _column(rows: list[Record], name: str) -> Any:
+    import pandas as pd
+
+    values = [row.get(name) for row in rows]
+    # Beside a missing value pandas makes integers floats, which end at 2**53.
+    large = any(type(value) is int and abs(value) > 2**53 for value in values)
+    nested = any(isinstance(value, (dict, list)) for value in values)
+    return pd.Series(values, dtype=object if nested or large or not values else None)

@@ -1,0 +1,239 @@
+"""The journal: what is appended is on the disk when the call returns."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from asfitted.errors import RecordError
+from asfitted.prediction_log.encode import encode, encode_refusal
+from asfitted.prediction_log.journal_file import JournalFile, Row
+from asfitted.prediction_log.place import prove_writable
+from asfitted.prediction_log.record import Batch
+
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+class _Waiting:
+    """What one caller wants written, and what became of it."""
+
+    __slots__ = ("done", "error", "predictions", "refusals")
+
+    def __init__(self, predictions: list[Row], refusals: list[Row]) -> None:
+        self.predictions = predictions
+        self.refusals = refusals
+        self.done = False
+        self.error: BaseException | None = None
+
+
+class Journal:
+    """Append predictions durably, from any number of threads.
+
+    One process writes one file, opened by the first append. Callers that come
+    while a commit is under way are written together by the next one: no timer,
+    and no wait for one who comes alone. After a fork the child opens a file of
+    its own.
+
+    Parameters
+    ----------
+    folder : str or path
+        Where the files lie; created when first needed.
+
+    Attributes
+    ----------
+    commits : int
+        Durable transactions so far.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with Journal(folder) as journal:
+    ...         journal.check()
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        # Absolute, because a process may change its directory.
+        self.folder = Path(os.path.abspath(folder))
+        self.commits = 0
+        self._file: JournalFile | None = None
+        self._closer: weakref.finalize[Any, Any] | None = None
+        self._condition = threading.Condition()
+        self._queue: list[_Waiting] = []
+        self._writing = False
+        _journals.add(self)
+
+    def append(self, batch: Batch) -> list[str]:
+        """Put every row of `batch` on record.
+
+        Returns
+        -------
+        list of str, of length n_rows
+            The prediction ids, in the order of the rows. The rows are durable.
+
+        Raises
+        ------
+        RecordError
+            None of the rows is on record, and none will be.
+        """
+        return self.append_all([batch])[0]
+
+    def append_all(self, batches: Sequence[Batch]) -> list[list[str]]:
+        """Put several calls on record in one transaction; see `append`.
+
+        Returns
+        -------
+        list of list of str
+            The prediction ids of each call.
+
+        Raises
+        ------
+        RecordError
+            None of the rows of any call is on record, and none will be.
+        """
+        encoded = [encode(batch) for batch in batches]
+        rows = [row for call in encoded for row in call]
+        if rows:
+            self._write(_Waiting(rows, []))
+        return [[row[0] for row in call] for call in encoded]
+
+    def append_refusal(self, **refusal: Any) -> str:
+        """Put a refused request on record and return the refusal's id.
+
+        Parameters
+        ----------
+        request_id, model_name, model_version, model_digest, code, source : str
+        received_at : aware datetime
+        n_rows : int or None
+            None where the body could not be read so far.
+        violations : sequence of Violation
+            Of each its column, rule and number of rows go on record, no value.
+
+        Raises
+        ------
+        RecordError
+        """
+        row = encode_refusal(**refusal)
+        self._write(_Waiting([], [row]))
+        refusal_id: str = row[0]
+        return refusal_id
+
+    def check(self) -> None:
+        """Prove that the folder can take a record, before anything is answered.
+
+        Raises
+        ------
+        RecordError
+        """
+        try:
+            prove_writable(self.folder)
+        except OSError as error:
+            raise self._failure("the prediction log cannot be written", error) from error
+
+    def close(self) -> None:
+        """Close the file, with everything in it; a later append opens a new one."""
+        with self._condition:
+            while self._writing:
+                self._condition.wait()
+            if self._closer is not None:
+                self._closer()
+            self._file = self._closer = None
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _write(self, mine: _Waiting) -> None:
+        with self._condition:
+            self._queue.append(mine)
+            while self._writing and not mine.done:
+                self._condition.wait()
+            if not mine.done:
+                # Nobody writes: this thread does, for all who wait.
+                self._writing = True
+                group, self._queue = self._queue, []
+        if not mine.done:
+            self._write_group(group)
+        if mine.error is not None:
+            raise self._failure("the prediction could not be recorded", mine.error) from mine.error
+
+    def _write_group(self, group: Sequence[_Waiting]) -> None:
+        error: BaseException | None = None
+        try:
+            self._commit(group)
+        except BaseException as failure:
+            error = failure
+            if not isinstance(failure, Exception):
+                raise
+        finally:
+            with self._condition:
+                self._writing = False
+                for each in group:
+                    each.error, each.done = error, True
+                self._condition.notify_all()
+
+    def _commit(self, group: Sequence[_Waiting]) -> None:
+        try:
+            if self._file is None:
+                self._file = JournalFile(self.folder)
+                # Also at the exit of a process that never calls close.
+                self._closer = weakref.finalize(self, self._file.close)
+            self._file.write(
+                [row for each in group for row in each.predictions],
+                [row for each in group for row in each.refusals],
+            )
+            self.commits += 1
+        except BaseException:
+            # After a failed fsync the kernel may call the lost pages clean: a second
+            # try on the same file would succeed and mean nothing.
+            if self._file is not None and self._closer is not None:
+                self._closer.detach()
+                self._file.abandon()
+            self._file = self._closer = None
+            raise
+
+    def _failure(self, what: str, error: BaseException) -> RecordError:
+        mend, number = "", getattr(error, "errno", None)
+        if number in _FULL or "disk is full" in str(error):
+            mend = "free space there; the next call opens a new journal by itself"
+        elif number in _FORBIDDEN:
+            mend = "let this user write there, or name another folder in ASFITTED_LOG"
+        reason = getattr(error, "strerror", None) or str(error)
+        return RecordError(f"{what}: {reason}", str(self.folder), mend)
+
+    def _after_fork(self) -> None:
+        if self._file is not None and self._file.connection is not None:
+            # Closing the parent's connection here would undo, in the WAL index that
+            # both share, what the parent is about to commit. So it is never closed,
+            # not even at the end of the interpreter.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._file.connection))
+        if self._closer is not None:
+            self._closer.detach()
+        self._file = self._closer = None
+        # Other threads of the parent may have held the lock, or have been waiting.
+        self._condition = threading.Condition()
+        self._queue = []
+        self._writing = False
+
+
+_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for journal in _journals:
+        with contextlib.suppress(Exception):
+            journal._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

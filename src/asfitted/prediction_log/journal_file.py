@@ -1,0 +1,219 @@
+"""One SQLite file, written by one process: the durable end of the journal."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sqlite3
+import struct
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from asfitted.prediction_log.place import (
+    beside,
+    journal_path,
+    make_folder,
+    new_writer,
+    sync_folder,
+)
+from asfitted.prediction_log.record import (
+    COLUMNS,
+    RECORD_FORMAT,
+    REFUSAL_COLUMNS,
+    WRITERS_COLUMNS,
+)
+
+Row = tuple[Any, ...]
+
+PAGE_BYTES = 4096
+_FRAME_BYTES = PAGE_BYTES + 24
+_WAL_HEADER_BYTES = 32
+_WAL_INDEX_VERSION = 3007000
+_BUSY_TIMEOUT_S = 5.0
+# A reader that stays long makes the WAL grow; when it is gone, the file shrinks again.
+_WAL_LIMIT_BYTES = 64 * 2**20
+
+_log = logging.getLogger("asfitted.prediction_log")
+
+
+def _create(table: str, columns: dict[str, str]) -> str:
+    return f"CREATE TABLE {table} ({', '.join(f'{n} {sql}' for n, sql in columns.items())})"
+
+
+def _insert(table: str, columns: dict[str, str]) -> str:
+    names = [name for name in columns if name not in WRITERS_COLUMNS] + list(WRITERS_COLUMNS)
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+
+
+_SCHEMA = (
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    _create("predictions", dict(COLUMNS)),
+    # For the newest rows and for spans of time; the one index that a write pays for.
+    "CREATE INDEX predictions_scored_at ON predictions (scored_at)",
+    _create("refusals", dict(REFUSAL_COLUMNS)),
+    "CREATE INDEX refusals_received_at ON refusals (received_at)",
+)
+_INSERT_PREDICTION = _insert("predictions", dict(COLUMNS))
+_INSERT_REFUSAL = _insert("refusals", dict(REFUSAL_COLUMNS))
+
+
+class JournalFile:
+    """A new journal in `folder`.
+
+    WAL with ``synchronous=FULL``: a commit that returned is on the disk, and
+    readers never wait for the writer. There is one writer per file because
+    SQLite before 3.51.3 can lose frames when several restart one WAL.
+
+    Parameters
+    ----------
+    folder : Path
+        Created, for this user only, where it does not exist.
+
+    Raises
+    ------
+    OSError, sqlite3.Error
+        Nothing is left behind.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        make_folder(folder)
+        self.writer = new_writer()
+        self.path = journal_path(folder, self.writer)
+        self.rows = 0
+        self.refusals = 0
+        # SQLite would create it for everyone; -wal and -shm take over its mode.
+        os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        self.connection: sqlite3.Connection | None = None
+        try:
+            # The lock is `Journal`'s: whichever thread writes, it is the only one.
+            self.connection = sqlite3.connect(
+                self.path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S
+            )
+            self._prepare(self.connection)
+            sync_folder(folder)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise sqlite3.OperationalError("this file system cannot hold a write-ahead log")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA:
+            connection.execute(statement)
+        about = {
+            "record_format": str(RECORD_FORMAT),
+            "writer": self.writer,
+            "host": socket.gethostname(),
+            "pid": str(os.getpid()),
+            "created_at": datetime.now(timezone.utc).isoformat(timespec="microseconds"),
+        }
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", about.items())
+        connection.execute("COMMIT")
+
+    def write(self, predictions: Sequence[Row], refusals: Sequence[Row]) -> None:
+        """Make the rows durable, all or none.
+
+        After an error the file must be given up with `abandon`.
+
+        Raises
+        ------
+        sqlite3.Error
+        """
+        connection = self.connection
+        assert connection is not None, "a closed journal is not written"
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(_INSERT_PREDICTION, self._numbered(predictions, self.rows))
+        connection.executemany(_INSERT_REFUSAL, self._numbered(refusals, self.refusals))
+        connection.execute("COMMIT")
+        self.rows += len(predictions)
+        self.refusals += len(refusals)
+
+    def _numbered(self, rows: Sequence[Row], last: int) -> list[Row]:
+        return [(*row, self.writer, last + n) for n, row in enumerate(rows, start=1)]
+
+    def abandon(self) -> None:
+        """Close after a failed write, leaving only what was acknowledged.
+
+        Never raises: the write's own error is the one to report.
+        """
+        connection, self.connection = self.connection, None
+        index = None
+        try:
+            if connection is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.rollback()
+                index = self._cut_wal()
+        except (OSError, struct.error):
+            _log.exception("%s: rows that nobody was told of may be readable", self.path)
+        finally:
+            if connection is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.close()
+            if index is not None:
+                os.close(index)
+            if not self.rows and not self.refusals:
+                self._remove()
+
+    def _cut_wal(self) -> int | None:
+        """Cut off what a failed commit left behind the last commit that succeeded.
+
+        When the fsync of a commit fails, its frames are in the WAL already: SQLite
+        does not count them, but whoever opens the file after a crash would. The
+        header of the WAL index (https://sqlite.org/walformat.html, 2.1) says how
+        many frames count.
+
+        Returns
+        -------
+        int or None
+            The open descriptor of the index, to be closed after the connection:
+            closing it releases this process's POSIX locks on that file.
+        """
+        try:
+            index = os.open(beside(self.path, "-shm"), os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        try:
+            version, frames = struct.unpack("=I12xI", os.read(index, 20))
+            if version != _WAL_INDEX_VERSION:
+                raise OSError(f"a WAL index of the unknown version {version}")
+            end = _WAL_HEADER_BYTES + frames * _FRAME_BYTES
+            wal = os.open(beside(self.path, "-wal"), os.O_RDWR)
+            try:
+                if os.fstat(wal).st_size > end:
+                    os.ftruncate(wal, end)
+                    os.fsync(wal)
+            finally:
+                os.close(wal)
+        except BaseException:
+            os.close(index)
+            raise
+        return index
+
+    def close(self) -> None:
+        """Move everything into the one file and close it; a second time does nothing."""
+        connection, self.connection = self.connection, None
+        if connection is None:
+            return
+        try:
+            connection.execute("PRAGMA busy_timeout = 200")
+            # Out of WAL mode the file needs no other beside it and can be read from
+            # a folder or a disk that is read-only.
+            connection.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.Error:
+            pass  # a reader is there or the disk is full: the WAL keeps the rows as well
+        finally:
+            connection.close()
+
+    def _remove(self) -> None:
+        for ending in ("", "-wal", "-shm", "-journal"):
+            with contextlib.suppress(OSError):
+                beside(self.path, ending).unlink()

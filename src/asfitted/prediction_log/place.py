@@ -1,0 +1,104 @@
+"""Where the prediction log lies, and what its files are called."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import socket
+from datetime import datetime, timezone
+from pathlib import Path
+
+LOG_VARIABLE = "ASFITTED_LOG"
+FOLDER_NAME = "prediction_log"
+SUFFIX = ".sqlite"
+
+_PATTERN = f"journal-*{SUFFIX}"
+# More than a new journal needs before its first row: header, schema, WAL, index.
+_PROBE_BYTES = 128 * 1024
+
+
+def default_folder() -> Path:
+    """Return the folder of the log where no configuration names one.
+
+    Returns
+    -------
+    Path
+        What the environment variable ``ASFITTED_LOG`` says, otherwise
+        ``prediction_log`` in the current directory.
+    """
+    return Path(os.environ.get(LOG_VARIABLE) or FOLDER_NAME)
+
+
+def new_writer() -> str:
+    """Return the id of a new writer: when, on which host, which process.
+
+    The random end tells apart two files that one process opens in one second,
+    and processes of containers that share host name and process id.
+    """
+    host = re.sub(r"[^A-Za-z0-9.]+", "_", socket.gethostname())[:40] or "host"
+    now = datetime.now(timezone.utc)
+    return f"{now:%Y%m%dT%H%M%S}-{host}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def journal_path(folder: Path, writer: str) -> Path:
+    """Return the journal of `writer` in `folder`."""
+    return folder / f"journal-{writer}{SUFFIX}"
+
+
+def journal_files(folder: Path) -> list[Path]:
+    """Return the journals of `folder`, oldest name first."""
+    return sorted(folder.glob(_PATTERN))
+
+
+def beside(path: Path, ending: str) -> Path:
+    """Return the file that SQLite keeps beside `path`: ``-wal``, ``-shm`` or ``-journal``."""
+    return path.with_name(path.name + ending)
+
+
+def make_folder(folder: Path) -> None:
+    """Create `folder`, readable by this user only, so that a power cut cannot undo it.
+
+    Raises
+    ------
+    OSError
+    """
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(each.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable: an fsync of a file does not do that for its name."""
+    if os.name == "nt":  # no handle of a folder can be synced there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def prove_writable(folder: Path) -> None:
+    """Write a file in `folder` durably and remove it; create the folder first if need be.
+
+    Raises
+    ------
+    OSError
+    """
+    make_folder(folder)
+    probe = folder / f".probe-{secrets.token_hex(8)}"
+    descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        if os.write(descriptor, bytes(_PROBE_BYTES)) < _PROBE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+        probe.unlink()
+    sync_folder(folder)

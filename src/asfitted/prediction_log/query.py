@@ -1,0 +1,120 @@
+"""Which records of the log are asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Literal, get_args
+
+from asfitted.errors import ConfigError
+from asfitted.prediction_log.record import Source, to_microseconds
+
+Table = Literal["predictions", "refusals"]
+
+# The column that a table is ordered by, and the one that names its rows.
+TIME_OF: Mapping[Table, str] = {"predictions": "scored_at", "refusals": "received_at"}
+ID_OF: Mapping[Table, str] = {"predictions": "prediction_id", "refusals": "refusal_id"}
+
+# UUIDv7 begins with the time and ends in 62 random bits: short ids are ends.
+SHORT_ID = 12
+_FULL_ID = 36
+
+
+@dataclass(frozen=True)
+class Query:
+    """Conditions that all must hold; the default asks for everything, oldest first.
+
+    Attributes
+    ----------
+    model, version, request_id, source : str or None
+    since, until : aware datetime, ISO 8601 text or None
+        From `since` on, before `until`. A text without an offset is UTC.
+    key : mapping of str
+        Values of keys. A text also finds the number that it spells.
+    prediction_id : str or None
+        Or its last 12 characters, as the table shows them. Of a refusal: its id.
+    limit : int or None
+        The most records to return.
+    newest_first : bool, default False
+    table : {"predictions", "refusals"}
+    """
+
+    model: str | None = None
+    version: str | None = None
+    since: datetime | str | None = None
+    until: datetime | str | None = None
+    key: Mapping[str, Any] = field(default_factory=dict)
+    prediction_id: str | None = None
+    request_id: str | None = None
+    source: str | None = None
+    limit: int | None = None
+    newest_first: bool = False
+    table: Table = "predictions"
+
+    def __post_init__(self) -> None:
+        if self.source is not None and self.source not in get_args(Source):
+            raise ConfigError(
+                f"there is no source {self.source!r}", mend=f"one of {', '.join(get_args(Source))}"
+            )
+        if self.limit is not None and self.limit < 0:
+            raise ConfigError(f"the limit {self.limit} is below 0")
+        if self.key and self.table == "refusals":
+            raise ConfigError("a refused request has no keys on record", mend="ask by request id")
+        if self.prediction_id is not None and len(self.prediction_id) < SHORT_ID:
+            raise ConfigError(
+                f"the id {self.prediction_id!r} is too short to mean one record",
+                mend=f"give it whole, or its last {SHORT_ID} characters",
+            )
+        self.where()
+
+    def where(self) -> tuple[str, list[Any]]:
+        """Return what SQL can decide, as a condition and its parameters."""
+        conditions: list[tuple[str, Any]] = [
+            ("model_name = ?", self.model),
+            ("model_version = ?", self.version),
+            (f"{TIME_OF[self.table]} >= ?", _moment(self.since, "since")),
+            (f"{TIME_OF[self.table]} < ?", _moment(self.until, "until")),
+            (f"substr({ID_OF[self.table]}, ?) = ?", self.prediction_id),
+            ("request_id = ?", self.request_id),
+            ("source = ?", self.source),
+        ]
+        given = [(sql, value) for sql, value in conditions if value is not None]
+        parameters: list[Any] = []
+        for sql, value in given:
+            parameters += [-len(value), value.lower()] if "substr" in sql else [value]
+        return " AND ".join(sql for sql, _ in given) or "1", parameters
+
+    def matches(self, keys: Mapping[str, Any]) -> bool:
+        """Return whether a record's keys are those that are asked for."""
+        return all(n in keys and _same(keys[n], wanted) for n, wanted in self.key.items())
+
+    @property
+    def at_most(self) -> int | None:
+        """How many records there can be; a whole id names one."""
+        if self.prediction_id is not None and len(self.prediction_id) == _FULL_ID:
+            return min(1, self.limit if self.limit is not None else 1)
+        return self.limit
+
+
+def _same(value: Any, wanted: Any) -> bool:
+    if isinstance(wanted, str) and not isinstance(value, str):
+        return json.dumps(value) == wanted
+    return bool(value == wanted)
+
+
+def _moment(value: datetime | str | None, name: str) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
+        except ValueError as error:
+            raise ConfigError(
+                f"{name} is {value!r}", mend="write 2026-11-24, 2026-11-24T10:35 or …T10:35:00Z"
+            ) from error
+        value = moment if moment.utcoffset() is not None else moment.replace(tzinfo=timezone.utc)
+    if value.utcoffset() is None:
+        raise ConfigError(f"{name} has no zone", mend="datetime(…, tzinfo=timezone.utc)")
+    return to_microseconds(value, name)
