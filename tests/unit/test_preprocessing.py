@@ -21,10 +21,9 @@ from asfitted.contract import Column, Conform, DataContract
 from asfitted.errors import ContractInvalid
 from asfitted.preprocessing import Dummies
 
+_WORDS = st.text(st.characters(codec="utf-8"), max_size=4)
 _LISTS = st.one_of(
-    st.lists(
-        st.text(st.characters(codec="utf-8"), max_size=4), min_size=1, max_size=5, unique=True
-    ),
+    st.lists(_WORDS, min_size=1, max_size=5, unique=True),
     st.lists(st.integers(-9, 9), min_size=1, max_size=5, unique=True),
 )
 

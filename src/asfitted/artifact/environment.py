@@ -30,6 +30,7 @@ RUNTIME = (
     "PyYAML",
     "cloudpickle",
     "skops",
+    "prometheus-client",
     "uvloop",
 )
 

@@ -24,6 +24,7 @@ _COMMANDS = {
     "prove": ("asfitted.cli.model", "Load a model and let it prove itself."),
     "rollback": ("asfitted.cli.registry", "Move an alias back to where it was before."),
     "score": ("asfitted.cli.model", "Score a file; every row goes on record."),
+    "serve": ("asfitted.cli.model", "Verify a model's files, then serve it."),
     "versions": ("asfitted.cli.model", "Print what this environment is made of."),
 }
 

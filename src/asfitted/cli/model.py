@@ -1,4 +1,4 @@
-"""``asfitted score``, ``prove`` and ``versions``."""
+"""``asfitted score``, ``serve``, ``prove`` and ``versions``."""
 
 from __future__ import annotations
 
@@ -86,6 +86,20 @@ def prove(model_uri: str, config: Path | None, as_json: bool) -> int:
     else:
         click.echo(f"refused: {said['what']}\n  where: {said['where']}\n  mend:  {said['mend']}")
     return 0 if said["proved"] else 3
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("model_uri")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def serve(model_uri: str, options: tuple[str, ...]) -> None:
+    """Verify a model's files, then serve it as mlflow models serve does.
+
+    OPTIONS are those of mlflow models serve: --port, --host, --workers,
+    --timeout, --env-manager.
+    """
+    from asfitted.serving.run import serve as run
+
+    run(model_uri, options)
 
 
 @click.command()

@@ -11,10 +11,12 @@ import uuid
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import datetime, timezone
+from time import perf_counter
 from typing import Any
 
 from asfitted.errors import AsfittedError, RecordError, RequestRefused
 from asfitted.scoring import FittedModel
+from asfitted.serving import metrics
 from asfitted.serving.batching import Batcher, Job
 from asfitted.serving.replies import REQUEST_ID, Reply, refusal, success
 from asfitted.wire.csv import read_csv_body
@@ -76,6 +78,9 @@ class App:
         elif route == ("GET", "/contract"):
             text = self.model.contract.to_yaml().encode()
             reply = Reply(200, text, {"content-type": "application/yaml"})
+        elif route == ("GET", "/metrics"):
+            exposed = await asyncio.to_thread(metrics.exposition, self.model)
+            reply = Reply(200, exposed, {"content-type": metrics.CONTENT_TYPE})
         else:
             await self.behind(scope, receive, send)
             return
@@ -84,25 +89,37 @@ class App:
     async def _invocations(
         self, headers: dict[str, str], request_id: str, receive: Receive
     ) -> Reply:
-        received_at = datetime.now(timezone.utc)
+        started = perf_counter()
         if self.in_work >= MAX_REQUESTS:
             busy = RequestRefused("overloaded", "too many requests are in work", status=503)
             reply = refusal(busy, request_id)
-            return Reply(reply.status, reply.body, {"retry-after": "1"})
-        self.in_work += 1
+        else:
+            self.in_work += 1
+            try:
+                reply = await self._answer(headers, request_id, receive)
+            finally:
+                self.in_work -= 1
+        metrics.REQUESTS.labels(str(reply.status)).inc()
+        if reply.code:
+            metrics.REFUSALS.labels(reply.code).inc()
+        metrics.STAGES.labels("total").observe(perf_counter() - started)
+        return reply
+
+    async def _answer(self, headers: dict[str, str], request_id: str, receive: Receive) -> Reply:
+        received_at = datetime.now(timezone.utc)
         try:
-            rows = await self._read(headers, receive)
-            job = self.batcher.submit(rows, request_id)
-            answered = await self._wait(job, receive)
+            with metrics.STAGES.labels("read").time():
+                rows = await self._read(headers, receive)
+            answered = await self._wait(self.batcher.submit(rows, request_id), receive)
         except RequestRefused as error:
             await asyncio.to_thread(self._note, error, received_at, request_id)
             return refusal(error, request_id)
         except Exception as error:
             if not isinstance(error, AsfittedError):
+                # The type says where to look; the message may hold a value.
                 logger.error("request %s: %s in the model", request_id, type(error).__name__)
             return refusal(error, request_id)
-        finally:
-            self.in_work -= 1
+        metrics.ROWS.inc(rows.n_rows)
         ids = answered.prediction_ids if rows.params.get("return_ids") else None
         return success(answered.outputs, self.model.predict_fn, ids)
 

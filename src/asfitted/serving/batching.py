@@ -17,7 +17,8 @@ from asfitted.contract import Conformed, Finding
 from asfitted.errors import AsfittedError
 from asfitted.scoring import FittedModel
 from asfitted.scoring.model import Answered
-from asfitted.wire.rows import Rows, together
+from asfitted.serving import metrics
+from asfitted.wire.rows import Rows, merged
 
 logger = logging.getLogger(__name__)
 
@@ -102,9 +103,16 @@ class Batcher:
             while not self._waiting.empty():
                 fresh.append(self._waiting.get())
             try:
-                working += self._conform(fresh)
-                self._score(_next(working))
-                self._record([job for job in working if job.left == 0 and not job.ended])
+                if fresh:
+                    with metrics.STAGES.labels("conform").time():
+                        working += self._conform(fresh)
+                if working:
+                    with metrics.STAGES.labels("score").time():
+                        self._score(_next(working))
+                done = [job for job in working if job.left == 0]
+                if done:
+                    with metrics.STAGES.labels("record").time():
+                        self._record(done)
             except Exception as error:
                 # A bug of ours; the thread must outlive it, and nobody wait for ever.
                 logger.exception("scoring failed")
@@ -125,7 +133,7 @@ class Batcher:
 
     def _conform_together(self, jobs: list[Job]) -> bool:
         """Conform several requests in one go; False where that says nothing about each."""
-        shared = together([job.rows for job in jobs])
+        shared = merged([job.rows for job in jobs])
         if shared is None:
             return False
         try:
@@ -144,8 +152,10 @@ class Batcher:
         return True
 
     def _score(self, batch: list[tuple[Job, pd.DataFrame]]) -> None:
+        together = pd.concat([rows for _, rows in batch], ignore_index=True)
+        metrics.BATCH_ROWS.observe(len(together))
         try:
-            scored = self.model.score(pd.concat([rows for _, rows in batch], ignore_index=True))
+            scored = self.model.score(together)
         except Exception as error:
             if len(batch) == 1:
                 self._refuse(batch[0][0], error)

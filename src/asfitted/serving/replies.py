@@ -26,11 +26,12 @@ REQUEST_ID = "x-request-id"
 
 @dataclass(frozen=True)
 class Reply:
-    """An HTTP answer: status, JSON body, further headers."""
+    """An HTTP answer: status, body, further headers, and the code of a refusal."""
 
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+    code: str = ""
 
 
 def success(scored: pd.DataFrame, predict_fn: PredictFn, ids: list[str] | None) -> Reply:
@@ -64,6 +65,8 @@ def refusal(error: BaseException, request_id: str) -> Reply:
     content: dict[str, Any] = {"request_id": request_id}
     if isinstance(error, RequestRefused):
         status = error.status
+        if status == 503:
+            headers = {"retry-after": "1"}
         content |= {"code": error.code, "message": _sentence(error.what, error.mend)}
     elif isinstance(error, ContractViolation):
         status = 422
@@ -86,7 +89,7 @@ def refusal(error: BaseException, request_id: str) -> Reply:
     else:
         status = 500
         content |= {"code": "internal", "message": "the model failed on these rows"}
-    return Reply(status, json.dumps(content).encode(), headers)
+    return Reply(status, json.dumps(content).encode(), headers, content["code"])
 
 
 def _sentence(what: str, mend: str) -> str:

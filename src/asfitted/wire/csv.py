@@ -74,7 +74,8 @@ def _frame(
         for name, texts in zip(header, fields, strict=True)
     ]
     # Built by position: a column that stands there twice is conform's to refuse.
-    frame = pd.DataFrame(dict(enumerate(columns)), index=range(start, start + len(chunk)))
+    index = range(start, start + len(chunk))
+    frame = pd.DataFrame(dict(enumerate(columns)), index=index, dtype=object)
     frame.columns = pd.Index(header, dtype=object)
     return frame
 
@@ -90,12 +91,17 @@ def _reader(column: Column | None) -> Callable[[str], Any]:
     if column is None:
         return str
     if column.kind == "number":
-        return lambda text: float(text) if _NUMBER.fullmatch(text) else text
+        return _float
     if column.kind == "integer" or (column.categories and isinstance(column.categories[0], int)):
-        return lambda text: int(text) if _INTEGER.fullmatch(text) else text
+        # 1.0 is a whole number here as it is in JSON; conform decides.
+        return lambda text: int(text) if _INTEGER.fullmatch(text) else _float(text)
     if column.kind == "boolean":
         return lambda text: {"true": True, "false": False}.get(text, text)
     return str
+
+
+def _float(text: str) -> float | str:
+    return float(text) if _NUMBER.fullmatch(text) else text
 
 
 def read_csv_body(body: bytes, contract: DataContract, max_rows: int) -> Rows:

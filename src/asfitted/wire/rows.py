@@ -44,7 +44,7 @@ class Rows:
         return pd.DataFrame(arrays, index=range(self.n_rows), dtype=object)
 
 
-def together(parts: list[Rows]) -> Rows | None:
+def merged(parts: list[Rows]) -> Rows | None:
     """Return the rows of several requests as one, or None where their columns differ."""
     names = list(parts[0].columns)
     if any(p.typed is not None or p.columns.keys() != parts[0].columns.keys() for p in parts):

@@ -1,0 +1,205 @@
+"""CSV by the contract: nothing is guessed, nothing is lost."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asfitted.contract import Column, DataContract, Fill
+from asfitted.errors import ContractViolation, RequestRefused
+from asfitted.wire.csv import read_csv, read_csv_body
+
+CONTRACT = DataContract(
+    columns={
+        "name": Column(kind="text", missing=Fill(fill="?")),
+        "size": Column(kind="number", missing="pass"),
+        "count": Column(kind="integer", missing="pass"),
+        "on": Column(kind="boolean", missing="pass"),
+        "colour": Column(kind="category", categories=("NA", "red"), missing="pass"),
+        "grade": Column(kind="category", categories=(2, 1), missing="pass"),
+        "left": Column(kind="datetime", missing="pass"),
+    }
+)
+
+
+def frames(text: str | bytes, folder: Path, rows: int = 1000) -> list[pd.DataFrame]:
+    file = folder / "rows.csv"
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    return list(read_csv(file, CONTRACT, rows))
+
+
+def column(name: str, fields: list[str], folder: Path) -> list[Any]:
+    stream = io.StringIO()
+    csv.writer(stream, quoting=csv.QUOTE_ALL).writerows([[name], *([f] for f in fields)])
+    (frame,) = frames(stream.getvalue(), folder)
+    body = read_csv_body(stream.getvalue().encode(), CONTRACT, 1000).frame()
+    alike(frame, body)
+    return frame[name].tolist()
+
+
+def alike(left: pd.DataFrame, right: pd.DataFrame) -> None:
+    assert list(left) == list(right)
+    assert said(left) == said(right)
+
+
+def said(frame: pd.DataFrame) -> list[list[tuple[type, Any]]]:
+    return [[(type(v), v) for v in row] for row in frame.to_numpy(dtype=object)]
+
+
+def refused(text: str | bytes, folder: Path, match: str, rows: int = 1000) -> ContractViolation:
+    with pytest.raises(ContractViolation, match=match) as caught:
+        frames(text, folder, rows)
+    assert str(folder / "rows.csv") in caught.value.where
+    return caught.value
+
+
+def test_text_is_text_and_nothing_is_missing(tmp_path: Path) -> None:
+    said = ["NA", "nan", "null", "None", "N/A", "-", "1", "true", " x ", "1e3"]
+    assert column("name", [*said, ""], tmp_path) == [*said, None]
+    assert column("colour", ["NA", "red", ""], tmp_path) == ["NA", "red", None]
+    assert column("left", ["2020-01-01", ""], tmp_path) == ["2020-01-01", None]
+
+
+def test_numbers_are_read_strictly(tmp_path: Path) -> None:
+    good = {
+        "1": 1.0,
+        "-1.5": -1.5,
+        "+2": 2.0,
+        ".5": 0.5,
+        "5.": 5.0,
+        "1e3": 1000.0,
+        "1E-2": 0.01,
+        "0.1": 0.1,
+        "007": 7.0,
+        "-0": -0.0,
+    }
+    assert column("size", list(good), tmp_path) == list(good.values())
+    bad = ["1_000", " 5", "5 ", "0x1F", "nan", "NaN", "inf", "-Infinity", "1,5", "1 000", "१"]
+    bad += ["--1", "1e", "e1", ".", "1d3", "true", "NA", "１"]
+    for name in ("size", "count", "grade"):
+        assert column(name, bad, tmp_path) == bad
+        (frame,) = frames(f"{name}\n" + "\n".join(f'"{b}"' for b in ["1", *bad]), tmp_path)
+        with pytest.raises(ContractViolation) as caught:
+            CONTRACT.conform(frame)
+        (violation,) = caught.value.violations
+        assert violation.rule == "type"
+        assert violation.rows == tuple(range(1, len(bad) + 1))
+
+
+def test_whole_numbers_are_exact(tmp_path: Path) -> None:
+    got = column("count", ["1", "-7", "9007199254740993", "1.0", "1e2", "1.5", ""], tmp_path)
+    assert [(type(v), v) for v in got] == [
+        (int, 1), (int, -7), (int, 9007199254740993), (float, 1.0), (float, 100.0), (float, 1.5),
+        (type(None), None),
+    ]  # fmt: skip
+    (frame,) = frames("count\n1\n9007199254740993\n1.5\n99999999999999999999\n", tmp_path)
+    with pytest.raises(ContractViolation) as caught:
+        CONTRACT.conform(frame)
+    assert {v.rule: v.rows for v in caught.value.violations} == {"exact": (1, 3), "whole": (2,)}
+
+
+def test_only_true_and_false_are_booleans(tmp_path: Path) -> None:
+    said = ["true", "false", "True", "TRUE", "1", "0", "yes", "t", ""]
+    assert column("on", said, tmp_path) == [True, False, *said[2:-1], None]
+
+
+def test_a_column_that_is_not_in_the_contract_is_text(tmp_path: Path) -> None:
+    assert column("stranger", ["1", "true", ""], tmp_path) == ["1", "true", None]
+
+
+def test_quotes_and_newlines_within(tmp_path: Path) -> None:
+    said = ['a "b" c', "a,b", "a\nb", "a\r\nb", "'", "a\\nb", "ä\u2028b", "\ufeff"]
+    assert column("name", said, tmp_path) == said
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_line_ends_and_a_byte_order_mark(end: str, tmp_path: Path) -> None:
+    text = end.join(["name,size", "a,1", "b,"]) + end
+    for content in (text.encode(), b"\xef\xbb\xbf" + text.encode(), text.rstrip().encode()):
+        (frame,) = frames(content, tmp_path)
+        assert list(frame) == ["name", "size"]
+        assert frame.to_numpy().tolist() == [["a", 1.0], ["b", None]]
+
+
+def test_a_line_with_another_number_of_fields(tmp_path: Path) -> None:
+    error = refused("name,size\na,1\nb\nc,3\nd,4,5\n", tmp_path, "lines do not have the 2 fields")
+    (violation,) = error.violations
+    assert (violation.rule, violation.rows) == ("ragged", (1, 3))
+    # Counted over the file, also in a later chunk.
+    error = refused("name,size\na,1\nb,2\nc,3\n\n", tmp_path, "fields", rows=2)
+    assert error.violations[0].rows == (3,)
+
+
+def test_what_is_no_csv(tmp_path: Path) -> None:
+    refused("", tmp_path, "the file is empty")
+    refused(b"\xef\xbb\xbf", tmp_path, "the file is empty")
+    refused(b"name\n\xff\xfe\n", tmp_path, "not readable as CSV")
+    refused("name\n\xe4\n".encode("latin-1"), tmp_path, "not readable as CSV")
+    refused('name\n"a"b\n', tmp_path, "not readable as CSV")
+    error = refused('name\na\n"b', tmp_path, "not readable as CSV")
+    assert error.where.endswith("line 3")
+    refused("name\n" + "x" * 200_000, tmp_path, "field larger than field limit")
+
+
+def test_a_name_that_stands_there_twice_is_conforms_to_refuse(tmp_path: Path) -> None:
+    (frame,) = frames("size,size\n1,2\n", tmp_path)
+    assert list(frame) == ["size", "size"]
+    with pytest.raises(ContractViolation, match="size: the column stands there twice"):
+        CONTRACT.conform(frame)
+
+
+def test_a_file_of_no_rows_has_columns(tmp_path: Path) -> None:
+    for text in ("name,size\n", "name,size"):
+        (frame,) = frames(text, tmp_path)
+        assert frame.shape == (0, 2)
+        assert CONTRACT.conform(frame).frame.shape == (0, 7)
+    (frame,) = frames("nam,size\n", tmp_path)
+    with pytest.raises(ContractViolation, match="did you mean name"):
+        CONTRACT.conform(frame)
+
+
+_FIELDS = st.sampled_from(["", "1", "1.5", "x", "NA", "true", "a\nb", '"', "2020-01-01", "2"])
+
+
+@given(rows=st.lists(st.tuples(*[_FIELDS] * 7), max_size=9), size=st.integers(1, 4))
+def test_chunks_give_what_the_whole_gives(
+    rows: list[tuple[str, ...]], size: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    stream = io.StringIO()
+    csv.writer(stream).writerows([tuple(CONTRACT.columns), *rows])
+    folder = tmp_path_factory.mktemp("csv")
+    (whole,) = frames(stream.getvalue(), folder)
+    parts = frames(stream.getvalue(), folder, size)
+    assert all(len(part) == size for part in parts[:-1])
+    together = pd.concat(parts)
+    assert together.index.tolist() == list(range(len(rows)))
+    alike(together, whole)
+    body = read_csv_body(stream.getvalue().encode(), CONTRACT, 10)
+    assert body.n_rows == len(rows)
+    alike(whole, body.frame())
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "no_payload"),
+        (b"\xef\xbb\xbf", "no_payload"),
+        (b"\xff", "not_utf8"),
+        (b'name\n"a"b', "not_csv"),
+        (b"name,name\n1,2", "duplicate_column"),
+        (b"name,size\n1", "ragged"),
+        (b"name\na\nb\nc\nd", "too_many_rows"),
+    ],
+)
+def test_a_body_that_cannot_be_read(body: bytes, code: str) -> None:
+    with pytest.raises(RequestRefused) as caught:
+        read_csv_body(body, CONTRACT, 3)
+    assert caught.value.code == code
+    assert caught.value.status == (413 if code == "too_many_rows" else 400)

@@ -1,0 +1,186 @@
+"""One row through every reader gives the same conformed bits."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asfitted.contract import Column, DataContract, Fill
+from asfitted.errors import RequestRefused
+from asfitted.wire.csv import read_csv_body
+from asfitted.wire.json_body import read_json
+from asfitted.wire.parquet import read_parquet
+
+CONTRACT = DataContract(
+    columns={
+        "size": Column(kind="number", missing="pass"),
+        "count": Column(kind="integer", missing="pass"),
+        "on": Column(kind="boolean", missing="pass"),
+        "colour": Column(kind="category", categories=("red", "NA"), missing="pass"),
+        "grade": Column(kind="category", categories=(2, 1), missing="pass"),
+        "name": Column(kind="text", missing=Fill(fill="")),
+        "left": Column(kind="datetime", zone="Europe/Berlin", missing="pass"),
+    }
+)
+EXACT = 2**53 - 1
+ROWS = st.fixed_dictionaries(
+    {
+        "size": st.none() | st.floats(allow_nan=False, allow_infinity=False),
+        "count": st.none() | st.integers(-EXACT, EXACT),
+        "on": st.none() | st.booleans(),
+        "colour": st.none() | st.sampled_from(["red", "NA"]),
+        "grade": st.none() | st.sampled_from([1, 2]),
+        # In CSV an empty field is missing: it has no way to say the empty text.
+        "name": st.none() | st.text(st.characters(codec="utf-8"), min_size=1, max_size=6),
+        "left": st.none()
+        | st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(2100, 1, 1)).map(
+            lambda moment: moment.isoformat() + "Z"
+        ),
+    }
+)
+SCHEMA = pa.schema(
+    [
+        ("size", pa.float64()),
+        ("count", pa.int64()),
+        ("on", pa.bool_()),
+        ("colour", pa.dictionary(pa.int8(), pa.string())),
+        ("grade", pa.int8()),
+        ("name", pa.string()),
+        ("left", pa.timestamp("us", "UTC")),
+    ]
+)
+
+
+def through(rows: list[dict[str, Any]]) -> dict[str, pd.DataFrame]:
+    names = list(rows[0])
+    split = {"columns": names, "data": [[row[n] for n in names] for row in rows]}
+    by_column = {name: [row[name] for row in rows] for name in names}
+    bodies = {
+        "dataframe_split": split,
+        "dataframe_records": rows,
+        "instances": rows,
+        "inputs": by_column,
+    }
+    read = {
+        shape: read_json(json.dumps({shape: content}).encode(), 100)
+        for shape, content in bodies.items()
+    }
+    frame = pd.DataFrame({name: pd.Series(v, dtype=object) for name, v in by_column.items()})
+    words = frame.map(lambda v: str(v).lower() if isinstance(v, bool) else v)
+    text = words.to_csv(index=False, lineterminator="\r\n")
+    read["csv"] = read_csv_body(text.encode(), CONTRACT, 100)
+    typed = {
+        **by_column,
+        "left": [v and dt.datetime.fromisoformat(v[:-1]) for v in by_column["left"]],
+    }
+    stream = io.BytesIO()
+    pa.parquet.write_table(pa.table(typed, schema=SCHEMA), stream)
+    read["parquet"] = read_parquet(stream.getvalue(), 100)
+    assert {rows_read.n_rows for rows_read in read.values()} == {len(rows)}
+    return {door: rows_read.frame() for door, rows_read in read.items()}
+
+
+def bits(frame: pd.DataFrame) -> list[Any]:
+    said = []
+    for name in frame:
+        column = frame[name]
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            column = column.cat.codes
+        values: np.ndarray = column.to_numpy()
+        held = values.tolist() if values.dtype == object else values.tobytes()
+        said.append((name, str(values.dtype), held))
+    return said
+
+
+@given(rows=st.lists(ROWS, min_size=1, max_size=4))
+def test_every_reader_gives_the_same_bits(rows: list[dict[str, Any]]) -> None:
+    conformed = {door: CONTRACT.conform(f).frame for door, f in through(rows).items()}
+    expected = bits(conformed["dataframe_split"])
+    for door, frame in conformed.items():
+        assert bits(frame) == expected, door
+    for i, row in enumerate(rows):
+        for door, alone in through([row]).items():
+            got = bits(CONTRACT.conform(alone).frame)
+            assert got == bits(conformed[door].iloc[[i]]), door
+
+
+@pytest.mark.parametrize("body", [b"", b"PAR1", b"not a file", b"PAR1" + b"\0" * 50 + b"PAR1"])
+def test_what_is_no_parquet(body: bytes) -> None:
+    with pytest.raises(RequestRefused) as caught:
+        read_parquet(body, 10)
+    assert caught.value.code == "not_parquet"
+
+
+def test_a_parquet_body_of_too_many_rows_or_a_column_twice() -> None:
+    stream = io.BytesIO()
+    pa.parquet.write_table(pa.table({"size": [1.0] * 11}), stream)
+    with pytest.raises(RequestRefused) as caught:
+        read_parquet(stream.getvalue(), 10)
+    assert (caught.value.code, caught.value.status) == ("too_many_rows", 413)
+    stream = io.BytesIO()
+    twice = pa.table([[1.0], [2.0]], names=["size", "size"])
+    pa.parquet.write_table(twice, stream)
+    with pytest.raises(RequestRefused) as caught:
+        read_parquet(stream.getvalue(), 10)
+    assert caught.value.code == "duplicate_column"
+
+
+JSON = {
+    b"": "not_json",
+    b"\xff": "not_utf8",
+    b"nul": "not_json",
+    b'{"inputs": {"size": [NaN]}}': "not_json",
+    b'{"inputs": {"size": [Infinity]}}': "not_json",
+    b"[" * 100_000: "too_deep",
+    b"[]": "no_payload",
+    b"3": "no_payload",
+    b"{}": "no_payload",
+    b'{"rows": []}': "no_payload",
+    b'{"inputs": [], "instances": []}': "two_payloads",
+    b'{"inputs": [], "more": 1}': "unknown_key",
+    b'{"inputs": [], "inputs": []}': "duplicate_key",
+    b'{"inputs": [{"a": 1, "a": 2}]}': "duplicate_key",
+    b'{"inputs": 3}': "bad_shape",
+    b'{"inputs": [3]}': "bad_shape",
+    b'{"inputs": {"size": 3}}': "bad_shape",
+    b'{"inputs": {"size": [1], "count": [1, 2]}}': "ragged",
+    b'{"instances": {"size": [1]}}': "bad_shape",
+    b'{"dataframe_split": []}': "bad_shape",
+    b'{"dataframe_split": {"columns": ["a"]}}': "bad_shape",
+    b'{"dataframe_split": {"columns": [1], "data": []}}': "bad_shape",
+    b'{"dataframe_split": {"columns": ["a"], "data": [1]}}': "bad_shape",
+    b'{"dataframe_split": {"columns": ["a"], "data": [[1, 2]]}}': "ragged",
+    b'{"dataframe_split": {"columns": ["a", "a"], "data": [[1, 2]]}}': "duplicate_column",
+    b'{"dataframe_split": {"columns": ["a"], "data": [[1]], "index": []}}': "bad_shape",
+    b'{"dataframe_split": {"columns": ["a"], "data": [], "dtypes": []}}': "bad_shape",
+    b'{"inputs": {"count": [9007199254740993]}}': "number_out_of_range",
+    b'{"inputs": {"count": [' + b"9" * 5000 + b"]}}": "number_out_of_range",
+    b'{"inputs": [{}, {}, {}, {}]}': "too_many_rows",
+    b'{"inputs": {"a": [1, 2, 3, 4]}}': "too_many_rows",
+    b'{"inputs": [], "params": {"x": 1}}': "bad_params",
+    b'{"inputs": [], "params": {"return_ids": 1}}': "bad_params",
+    b'{"inputs": [], "params": []}': "bad_params",
+}
+
+
+@pytest.mark.parametrize(("body", "code"), JSON.items(), ids=lambda v: str(v[:40]))
+def test_json_that_is_refused(body: bytes, code: str) -> None:
+    with pytest.raises(RequestRefused) as caught:
+        read_json(body, 3)
+    assert caught.value.code == code
+    assert "9999" not in str(caught.value)
+
+
+def test_a_nested_value_is_a_value_of_no_kind() -> None:
+    frame = read_json(b'{"inputs": {"size": [[1, 2], {"a": 1}]}}', 3).frame()
+    with pytest.raises(ValueError, match="2 of 2 values are not numbers"):
+        CONTRACT.conform(frame)
