@@ -214,6 +214,15 @@ class Site:
             writer.writerows([map(text, row.values()) for row in rows])
         return file
 
+    def as_parquet(self, file: Path, rows: Sequence[Row]) -> Path:
+        """Write `rows`, of those of the site, with the types that they have in the frame."""
+        import pandas as pd
+
+        positions = [int(row["order"].rpartition("-")[2]) for row in rows]
+        frame = pd.read_parquet(self.folder / "rows.parquet").iloc[positions]
+        frame.assign(order=[row["order"] for row in rows]).to_parquet(file, index=False)
+        return file
+
     @staticmethod
     def payload(shape: str, rows: Sequence[Row]) -> dict[str, Any]:
         """Return the body of a request in one of MLflow's four shapes."""
@@ -251,17 +260,21 @@ class Server:
     log: Path
     stopped: bool = field(default=False)
 
-    def ask(self, payload: Any, timeout_s: float = 120) -> tuple[int, Any]:
+    def ask(self, payload: Any, **headers: str) -> tuple[int, Any]:
         """Send one request; return the status, and the answers where it is a success."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         with contextlib.closing(connection):
-            return self.ask_on(connection, payload)
+            return self.ask_on(connection, payload, **headers)
 
     @staticmethod
-    def ask_on(connection: http.client.HTTPConnection, payload: Any) -> tuple[int, Any]:
-        """Send one request on a connection that may stay open."""
+    def ask_on(
+        connection: http.client.HTTPConnection, payload: Any, **headers: str
+    ) -> tuple[int, Any]:
+        """Send one request on a connection that may stay open; `content_type` is a header."""
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        connection.request("POST", "/invocations", body, {"Content-Type": "application/json"})
+        sent = {"content-type": "application/json"}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request("POST", "/invocations", body, sent)
         response = connection.getresponse()
         content = response.read()
         if response.status != 200:

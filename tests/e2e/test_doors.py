@@ -21,8 +21,13 @@ pytestmark = [
     pytest.mark.filterwarnings(r"ignore::DeprecationWarning:mlflow\..*"),
 ]
 
+# One server, one worker of xdist.
+served = pytest.mark.xdist_group("doors")
+
 N_ROWS = 100
 SHAPES = ("dataframe_split", "dataframe_records", "inputs", "instances")
+CONTENT_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
+FORMS = (*SHAPES, *CONTENT_TYPES)
 # Row 3 misses everything that may miss; the others miss one thing or another.
 ALONE = (0, 1, 2, 3, 4, 9, 11, 23)
 
@@ -94,23 +99,36 @@ def records_of(log: Path, prefix: str) -> list[dict[str, Any]]:
     return found[mine].to_dict("records")
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_served_together(site: Site, server: Server, shape: str) -> None:
-    rows = fresh(site.rows[:N_ROWS], f"together-{shape}")
-    status, answers = server.ask(site.payload(shape, rows))
+def ask(site: Site, server: Server, form: str, rows: list[Row], folder: Path) -> tuple[int, Any]:
+    if form in SHAPES:
+        return server.ask(site.payload(form, rows))
+    file = folder / f"{rows[0]['order']}.{form}"
+    if form == "csv":
+        site.as_csv(file, rows)
+    else:
+        site.as_parquet(file, rows)
+    return server.ask(file.read_bytes(), content_type=CONTENT_TYPES[form])
+
+
+@served
+@pytest.mark.parametrize("form", FORMS)
+def test_served_together(site: Site, server: Server, tmp_path: Path, form: str) -> None:
+    rows = fresh(site.rows[:N_ROWS], f"together-{form}")
+    status, answers = ask(site, server, form, rows, tmp_path)
     # Before anything else: what was answered is there already.
-    on_record = records_of(server.log, f"together-{shape}-")
+    on_record = records_of(server.log, f"together-{form}-")
     assert status == 200, answers
     assert site.bits(answers) == site.bits(site.expected[:N_ROWS])
     assert_served(site, on_record, rows)
     assert [record["row"] for record in on_record] == list(range(N_ROWS))
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_served_alone(site: Site, server: Server, shape: str) -> None:
-    rows = fresh([site.rows[i] for i in ALONE], f"alone-{shape}")
+@served
+@pytest.mark.parametrize("form", FORMS)
+def test_served_alone(site: Site, server: Server, tmp_path: Path, form: str) -> None:
+    rows = fresh([site.rows[i] for i in ALONE], f"alone-{form}")
     for row, i in zip(rows, ALONE, strict=True):
-        status, answers = server.ask(site.payload(shape, [row]))
+        status, answers = ask(site, server, form, [row], tmp_path)
         on_record = records_of(server.log, row["order"])
         assert status == 200, answers
         assert site.bits(answers) == site.bits([site.expected[i]])
@@ -127,6 +145,7 @@ def assert_served(site: Site, on_record: list[dict[str, Any]], rows: list[Row]) 
     assert site.bits(outputs) == site.bits([site.expected[i] for i in positions])
 
 
+@served
 def test_small_batches_in_any_company(site: Site, server: Server) -> None:
     for size, start in ((2, 3), (7, 40), (33, 60), (64, 5), (65, 30)):
         positions = [(start + 17 * i) % 600 for i in range(size)]
@@ -136,6 +155,7 @@ def test_small_batches_in_any_company(site: Site, server: Server) -> None:
         assert site.bits(answers) == site.bits([site.expected[i] for i in positions])
 
 
+@served
 def test_a_column_that_is_absent_is_missing(site: Site, server: Server) -> None:
     (row,) = fresh([site.rows[3]], "absent")
     given = {name: value for name, value in row.items() if value is not None}
@@ -148,6 +168,7 @@ def test_a_column_that_is_absent_is_missing(site: Site, server: Server) -> None:
     assert [record["inputs"] for record in on_record] == [site.put_on_record([row])[0][0]] * 4
 
 
+@served
 def test_rows_at_the_same_time(site: Site, server: Server) -> None:
     """What others send at the same moment does not change an answer either."""
     rows = fresh(site.rows[:N_ROWS], "crowd")
@@ -184,7 +205,7 @@ def test_score(site: Site, tmp_path: Path, form: str) -> None:
     if form == "csv":
         site.as_csv(source, rows)
     else:
-        pd.read_parquet(site.folder / "rows.parquet").iloc[:N_ROWS].to_parquet(source)
+        site.as_parquet(source, rows)
     target = tmp_path / "answers.parquet"
     command = ["-m", "asfitted", "score", site.model_uri, "--json"]
     done = site.run(tmp_path, *command, "--input", str(source), "--output", str(target))

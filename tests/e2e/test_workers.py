@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.e2e,
+    # One server, one worker of xdist.
+    pytest.mark.xdist_group("workers"),
     # MLflow asks SQLAlchemy for what the newest deprecates.
     pytest.mark.filterwarnings(r"ignore::DeprecationWarning:mlflow\..*"),
 ]

@@ -82,14 +82,17 @@ def conform(contract: DataContract, frame: pd.DataFrame, *, keys: bool = True) -
         Every failed check, not only the first; see ``violations``.
     """
     violations = _frame_problems(contract, frame)
-    if violations:
+    # Nothing can be read from what is no frame, or of a column that is two.
+    if any(v.rule in {"frame", "duplicate"} for v in violations):
         raise ContractViolation(violations, mend=_frame_mend(contract, frame))
+    absent = {v.column for v in violations if v.rule == "missing_column"}
+    mend = _frame_mend(contract, frame) if violations else ""
     n_rows = len(frame)
     is_conformed = bool(frame.attrs.get(CONFORMED))
     columns: dict[str, Any] = {}
     findings: list[Finding] = []
     for name, column in contract.columns.items():
-        if name in contract.keys and not keys:
+        if name in absent or (name in contract.keys and not keys):
             continue
         read = _read(frame, name, column, is_conformed)
         violations += [
@@ -101,7 +104,7 @@ def conform(contract: DataContract, frame: pd.DataFrame, *, keys: bool = True) -
             findings.append(Finding(name, rule, rows, None if received is None else received[rows]))
         columns[name] = read.values
     if violations:
-        raise ContractViolation(violations)
+        raise ContractViolation(violations, mend=mend)
     if contract.extra_columns == "ignore":
         findings += [
             Finding(str(extra), "extra_column", np.arange(n_rows))

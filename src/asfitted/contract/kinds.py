@@ -13,8 +13,7 @@ import pandas as pd
 
 from asfitted.contract.moments import ClockChange, as_numpy, from_wall, parse_moment
 from asfitted.contract.plain import Array, Plain, is_moment, is_number, plain
-from asfitted.contract.schema import EXACT as EXACT
-from asfitted.contract.schema import Column, Fill
+from asfitted.contract.schema import EXACT, Column, Fill
 
 _TOO_LARGE = "values are beyond ±(2^53 − 1)"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 import logging
 import os
 import re
@@ -18,6 +19,7 @@ from asfitted.errors import AsfittedError, RecordError, RequestRefused
 from asfitted.scoring import FittedModel
 from asfitted.serving import metrics
 from asfitted.serving.batching import Batcher, Job
+from asfitted.serving.openapi import openapi
 from asfitted.serving.replies import REQUEST_ID, Reply, refusal, success
 from asfitted.wire.csv import read_csv_body
 from asfitted.wire.json_body import read_json
@@ -78,6 +80,8 @@ class App:
         elif route == ("GET", "/contract"):
             text = self.model.contract.to_yaml().encode()
             reply = Reply(200, text, {"content-type": "application/yaml"})
+        elif route == ("GET", "/openapi.json"):
+            reply = Reply(200, json.dumps(openapi(self.model)).encode())
         elif route == ("GET", "/metrics"):
             exposed = await asyncio.to_thread(metrics.exposition, self.model)
             reply = Reply(200, exposed, {"content-type": metrics.CONTENT_TYPE})

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from asfitted.contract.kinds import EXACT
+from asfitted.contract.schema import EXACT
 from asfitted.errors import RequestRefused
 from asfitted.wire.rows import Rows
 
@@ -79,7 +79,7 @@ def _constant(name: str) -> Any:
 def _integer(text: str) -> int:
     # Beyond, a caller whose numbers are floats has sent another one already.
     if len(text) > 17 or not -EXACT <= int(text) <= EXACT:
-        raise RequestRefused("number_out_of_range", "an integer of the body is beyond ±2^53")
+        raise RequestRefused("number_out_of_range", "an integer of the body is beyond ±(2^53 − 1)")
     return int(text)
 
 

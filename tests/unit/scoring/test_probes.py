@@ -110,14 +110,13 @@ def reads_a_resource(X):
     return np.full((len(X), 1), float(asfitted.resource("nowhere").read_text()))
 
 
-def test_a_resource_that_nobody_declared_is_not_blamed_on_a_value(fitted, rows) -> None:
-    prep = fitted.named_steps["prep"]
-    prep.transformers_ = [
-        ("bad", FunctionTransformer(reads_a_resource), ["a"]),
-        *prep.transformers_[1:],
-    ]
+def test_a_resource_that_nobody_declared_is_not_blamed_on_a_value(rows, target, tmp_path) -> None:
+    (tmp_path / "one").write_text("1.0")
+    pipe = pipeline(("bad", FunctionTransformer(reads_a_resource), ["a"]), NUM)
+    with asfitted.resources(nowhere=tmp_path / "one"):
+        pipe.fit(rows, target)
     with pytest.raises(ResourceNotShipped, match="nowhere"):
-        probe(Scorer(fitted), CONTRACT.conform(rows, keys=False).frame)
+        probe(Scorer(pipe), CONTRACT.conform(rows, keys=False).frame)
 
 
 LOSSES = {
