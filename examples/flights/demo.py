@@ -206,8 +206,10 @@ def find(log: pd.DataFrame, flight_id: str) -> dict[str, Any]:
 def say_how_to_go_on(first: dict[str, Any]) -> None:
     """Leave the reader the commands."""
     key = first["row"]["flight_id"]
-    bin_folder = Path(sys.executable).parent
-    exports = [f"PATH={shown(bin_folder)}:$PATH", f"MLFLOW_TRACKING_URI={tracking_uri()}"]
+    exports = [
+        f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH",
+        f"MLFLOW_TRACKING_URI={shlex.quote(tracking_uri())}",
+    ]
     if os.environ.get("ASFITTED_LOG"):
         exports.append(f"ASFITTED_LOG={shlex.quote(str(log_folder()))}")
     commands = [

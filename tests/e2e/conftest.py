@@ -281,15 +281,18 @@ class Server:
             return response.status, content.decode()
         return response.status, json.loads(content)["predictions"]
 
-    def is_ready(self) -> bool:
+    def get(self, path: str) -> int | None:
+        """Return the status of a GET, None where nobody answers."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        try:
-            connection.request("GET", "/ping")
-            return connection.getresponse().status == 200
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+        with contextlib.closing(connection):
+            try:
+                connection.request("GET", path)
+                return connection.getresponse().status
+            except (OSError, http.client.HTTPException):
+                return None
+
+    def is_up(self) -> bool:
+        return self.get("/ping") == 200
 
     def said(self) -> str:
         return self.output.read_text(errors="replace")
@@ -377,7 +380,7 @@ def _start(
         _servers.append(server)
         if not ready:
             return server
-        while not server.is_ready() and process.poll() is None:
+        while not server.is_up() and process.poll() is None:
             if time.monotonic() > deadline:
                 server.stop()
                 raise AssertionError(f"no server after {START_TIMEOUT_S} s")

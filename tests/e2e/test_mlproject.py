@@ -187,7 +187,8 @@ def test_demo(project, tmp_path):
     assert "5/5 read the prediction log" in said
     assert "flights@champion is version 1" in said
     assert "nonsense refused with 422" in said
-    assert project.client.get_model_version_by_alias("flights", "champion").version == "1"
+    champion = project.client.get_model_version_by_alias("flights", "champion")
+    assert str(champion.version) == "1"
 
 
 def test_skew(project):

@@ -129,7 +129,7 @@ def test_a_full_disk(site: Site, server: Server, disk: Disk) -> None:
         assert "probability" not in said
         refused = f"full-{i}"
         assert_not_answered(site, server, "still-full")
-        assert server.is_ready()
+        assert server.is_up()
     assert_answers(site, server, "after")
     found = orders(server.log)
     assert found.count("before") == found.count("after") == 1
@@ -186,8 +186,10 @@ def test_the_folder_becomes_a_file(site: Site, serve: Serve, tmp_path: Path) -> 
     server.log.rename(tmp_path / "moved")
     server.log.write_text("not a folder")
     assert_not_answered(site, server, "first")
+    assert (server.get("/ping"), server.get("/ready")) == (200, 503)
     server.log.unlink()
     assert_answers(site, server, "second")
+    assert server.get("/ready") == 200
 
 
 @pytest.mark.xfail(reason="an open journal is written on after it was deleted", strict=True)
@@ -219,10 +221,10 @@ def test_no_log_no_workers(site: Site, serve: Serve, tmp_path: Path) -> None:
     server = serve(tmp_path, ready=False, arguments=["--env-manager", "local", "-w", "2"])
     deadline = time.monotonic() + 120
     while server.said().count("the prediction log cannot be written") < 2:
-        assert not server.is_ready()
+        assert not server.is_up()
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert not server.is_ready()
+    assert not server.is_up()
 
 
 @pytest.mark.parametrize("which", ["model", "code"])

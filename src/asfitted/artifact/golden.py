@@ -44,9 +44,6 @@ def write(root: Path, inputs: pd.DataFrame, outputs: pd.DataFrame) -> None:
             plain[name] = plain[name].astype(
                 plain[name].cat.categories.dtype if _whole(plain[name]) else object
             )
-        if plain[name].dtype.kind == "M":
-            # What is conformed is in UTC; the zone says so to whoever reads it.
-            plain[name] = plain[name].dt.tz_localize("UTC")
     both = pd.concat(
         [
             part.reset_index(drop=True)
@@ -55,6 +52,11 @@ def write(root: Path, inputs: pd.DataFrame, outputs: pd.DataFrame) -> None:
         axis=1,
     )
     table = pa.Table.from_pandas(both, preserve_index=False)
+    for i, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type):
+            # What is conformed is in UTC; the zone says so to whoever reads it.
+            moments = table.column(i).cast(pa.timestamp("us", tz="UTC"))
+            table = table.set_column(i, field.name, moments)
     meta = {
         "tolerance": {name: tolerance(outputs[name].to_numpy()) for name in outputs},
         "numerics": numerics.fingerprint(),

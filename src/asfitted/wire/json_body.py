@@ -47,6 +47,10 @@ def read_json(body: bytes, max_rows: int) -> Rows:
             f"send {given[0]} and, if you like, params",
         )
     columns, n_rows = _READERS[given[0]](content[given[0]], max_rows)
+    try:
+        "".join(columns).encode()
+    except UnicodeEncodeError:
+        raise _shape("the name of a column is not text") from None
     return Rows(columns, n_rows, _params(content.get("params", {})))
 
 

@@ -57,6 +57,6 @@ def pipeline(*transformers: Any, estimator: Any = None, contract: Any = CONTRACT
         [
             ("conform", asfitted.Conform(contract)),
             ("prep", ColumnTransformer(list(transformers))),
-            ("clf", estimator or LogisticRegression()),
+            ("clf", LogisticRegression() if estimator is None else estimator),
         ]
     )
