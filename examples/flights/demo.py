@@ -38,7 +38,7 @@ OUTPUT = ROOT / "demo_output"
 HOLDOUT = ROOT / "examples" / "flights" / "data" / "holdout.parquet"
 MODEL = "flights"
 SERVER_STARTS_WITHIN_S = 180
-TAIL_LINES = 15
+TAIL_LINES, TAIL_WIDTH = 15, 200
 
 console = Console(highlight=False)
 started = time.monotonic()
@@ -62,7 +62,8 @@ def main() -> int:
         done("stopped the server")
         say_how_to_go_on(asked[0])
     except StepFailed as failure:
-        console.print(f"[bold red]failed[/] after {elapsed()}: {escape(str(failure))}")
+        what = escape(str(failure))
+        console.print(f"[bold red]failed[/] after {elapsed()}: {what}", soft_wrap=True)
         return 1
     return 0
 
@@ -334,7 +335,7 @@ def free_port() -> int:
 @contextlib.contextmanager
 def step(number: int, title: str) -> Iterator[None]:
     """Announce a step; name it where it fails."""
-    console.print(f"[bold]{number}/5[/] {escape(title)}")
+    console.print(f"[bold]{number}/5[/] {escape(title)}", soft_wrap=True)
     try:
         yield
     except StepFailed as failure:
@@ -362,7 +363,7 @@ def wait(ready: Callable[[], bool], within_s: float | None, log: Path) -> None:
 def tail(log: Path) -> str:
     """Return the last lines of a child's output, under its path."""
     lines = last_lines(log, TAIL_LINES)
-    return "\n".join([f"the end of {shown(log)}:", *(f"  | {line}" for line in lines)])
+    return "\n".join([f"the end of {shown(log)}:", *(f"  | {line[:TAIL_WIDTH]}" for line in lines)])
 
 
 def last_lines(log: Path, count: int) -> list[str]:

@@ -186,7 +186,7 @@ def _search() -> Any:
 
 def _stacking() -> Any:
     members = [("tree", DecisionTreeClassifier(max_depth=3)), ("bayes", GaussianNB())]
-    return StackingClassifier(members, LogisticRegression(), cv=2, n_jobs=2)
+    return StackingClassifier(members, LogisticRegression(), cv=2)
 
 
 def _voting() -> Any:
@@ -207,13 +207,15 @@ def _custom() -> Any:
 def _lightgbm(kind: str, **options: Any) -> Any:
     import lightgbm
 
-    return getattr(lightgbm, kind)(n_estimators=10, min_child_samples=5, verbose=-1, **options)
+    return getattr(lightgbm, kind)(
+        n_estimators=10, min_child_samples=5, verbose=-1, n_jobs=1, **options
+    )
 
 
 def _xgboost(**options: Any) -> Any:
     import xgboost
 
-    return xgboost.XGBClassifier(n_estimators=10, max_depth=3, **options)
+    return xgboost.XGBClassifier(n_estimators=10, max_depth=3, n_jobs=1, **options)
 
 
 def _forest() -> Any:

@@ -301,8 +301,14 @@ class Server:
         """All processes of this server that live."""
         return _group(self.process.pid)
 
-    def wait_exit(self, timeout_s: float = START_TIMEOUT_S) -> int:
-        return self.process.wait(timeout_s)
+    def assert_exits(self) -> None:
+        """It ends with an error and has never answered."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while self.process.poll() is None:
+            assert not self.is_up(), "the server has started"
+            assert time.monotonic() < deadline, "the server neither started nor ended"
+            time.sleep(0.1)
+        assert self.process.returncode != 0
 
     def stop(self) -> None:
         if self.stopped:

@@ -102,7 +102,7 @@ def test_one_other_version(site: Site, serve: Serve, folder: Path) -> None:
         return folder / name
 
     refused = serve(site_of("refused"), python=python, ready=False)
-    assert refused.wait_exit() != 0
+    refused.assert_exits()
     assert f"this environment is not the one of the training: {differs}" in refused.said()
     assert "mend:  pip install -r" in refused.said()
     assert not list(refused.log.glob("*.sqlite"))

@@ -180,6 +180,22 @@ def test_rows_at_the_same_time(site: Site, server: Server) -> None:
     assert len(records_of(server.log, "crowd-")) == N_ROWS
 
 
+@served
+def test_nonsense_at_the_same_time(site: Site, server: Server) -> None:
+    """A request that is refused takes none of those with it that came in its company."""
+    rows = fresh(site.rows[:N_ROWS], "beside")
+    bad = [row | {"order": f"bad-{row['order']}", "colour": "mauve"} for row in rows]
+    mixed = [row for pair in zip(rows, bad, strict=True) for row in pair]
+    with ThreadPoolExecutor(8) as pool:
+        given = list(pool.map(lambda r: server.ask(site.payload("instances", [r])), mixed))
+    assert {status for status, _ in given[::2]} == {200}
+    assert all(400 <= status < 500 for status, _ in given[1::2])
+    answers = [answer for _, (answer,) in given[::2]]
+    assert site.bits(answers) == site.bits(site.expected[:N_ROWS])
+    assert len(records_of(server.log, "beside-")) == N_ROWS
+    assert not records_of(server.log, "bad-")
+
+
 def test_mlflow_models_predict(site: Site, tmp_path: Path) -> None:
     def predict(name: str, rows: list[Row]) -> tuple[Path, list[Row]]:
         folder = tmp_path / name

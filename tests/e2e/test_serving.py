@@ -210,7 +210,7 @@ def test_the_folder_is_deleted(site: Site, serve: Serve, tmp_path: Path) -> None
 def test_no_log_no_server(site: Site, serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "log").write_text("not a folder")
     server = serve(tmp_path, ready=False)
-    assert server.wait_exit() != 0
+    server.assert_exits()
     assert "the prediction log cannot be written" in server.said()
     assert str(tmp_path / "log") in server.said()
 
@@ -238,7 +238,7 @@ def test_a_damaged_artifact(site: Site, serve: Serve, tmp_path: Path, which: str
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     server = serve(tmp_path, model_uri=f"models:/{name}/1", ready=False)
-    assert server.wait_exit() != 0
+    server.assert_exits()
     assert "the artifact is not what was saved" in server.said()
     assert f"{file.relative_to(artifact)} was changed" in server.said()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from asfitted.contract import Column, DataContract, Fill
@@ -27,7 +28,7 @@ def contract() -> None:
 @click.option("--output", type=_FILE, help="Where to write it; by default stdout.")
 def infer(data: Path, keys: tuple[str, ...], output: Path | None) -> None:
     """Propose a contract from training data (CSV or Parquet)."""
-    frame = pd.read_csv(data) if data.suffix == ".csv" else _parquet(data)
+    frame = _frame(data)
     proposed = DataContract.infer(frame, keys=keys)
     if output is None:
         click.echo(proposed.to_yaml(), nl=False)
@@ -50,7 +51,8 @@ def show(file: Path) -> None:
             f"fill {column.missing.fill!r}" if isinstance(column.missing, Fill) else column.missing
         )
         meaning = f"{column.meaning} [{column.unit}]" if column.unit else column.meaning
-        table.add_row(name, kind, missing, _rules(column), meaning)
+        # Brackets are the contract's own, not rich's markup.
+        table.add_row(*map(escape, (name, kind, missing, _rules(column), meaning)))
     Console().print(table)
 
 
@@ -62,7 +64,7 @@ def check(file: Path, data: Path) -> None:
     loaded = DataContract.load(file)
     rows = 0
     findings: dict[tuple[str, str], int] = {}
-    frames = read_csv(data, loaded, 100_000) if data.suffix == ".csv" else iter([_parquet(data)])
+    frames = read_csv(data, loaded, 100_000) if data.suffix == ".csv" else iter([_frame(data)])
     for frame in frames:
         for finding in loaded.conform(frame).findings:
             place = (finding.column, finding.rule)
@@ -73,11 +75,11 @@ def check(file: Path, data: Path) -> None:
         click.echo(f"  {column}: {rule.replace('_', ' ')} in {count:,} rows")
 
 
-def _parquet(data: Path) -> pd.DataFrame:
+def _frame(data: Path) -> pd.DataFrame:
     try:
-        return pd.read_parquet(data)
+        return pd.read_csv(data) if data.suffix == ".csv" else pd.read_parquet(data)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"not readable as Parquet: {error}", str(data)) from error
+        raise ConfigError(f"the data cannot be read: {error}", str(data)) from error
 
 
 def _rules(column: Column) -> str:
@@ -87,7 +89,8 @@ def _rules(column: Column) -> str:
         said.append(", ".join(labels[:6]) + (f", … ({len(labels)})" if len(labels) > 6 else ""))
         said.append(f"unknown: {column.unknown}")
     if column.min is not None or column.max is not None:
-        said.append(f"{column.min if column.min is not None else '…'} to {column.max or '…'}")
+        low, high = ("…" if bound is None else bound for bound in (column.min, column.max))
+        said.append(f"{low} to {high}")
     if column.kind == "text":
         said.append(f"up to {column.max_length} characters")
     if column.kind == "datetime":

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from asfitted.contract import Column, DataContract
-from asfitted.errors import ContractViolation, RequestRefused, Violation
+from asfitted.errors import ConfigError, ContractViolation, RequestRefused, Violation
 from asfitted.wire.rows import Rows
 
 _INTEGER = re.compile(r"[+-]?\d{1,19}", re.ASCII)
@@ -35,11 +35,17 @@ def read_csv(file: Path, contract: DataContract, rows: int) -> Iterator[pd.DataF
 
     Raises
     ------
+    ConfigError
+        Where there is no such file.
     ContractViolation
         Where a line has more or fewer fields than the header, or the file is
         not UTF-8.
     """
-    with file.open(newline="", encoding="utf-8-sig") as stream:
+    try:
+        opened = file.open(newline="", encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"the file cannot be read: {error.strerror}", str(file)) from error
+    with opened as stream:
         lines = csv.reader(stream, strict=True)
         try:
             header = next(lines, None)

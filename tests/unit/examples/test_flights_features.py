@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 
 import numpy as np
 import pandas as pd
@@ -164,3 +165,7 @@ def test_the_shipped_file_imports_only_what_a_model_needs(root):
             modules.add(node.module)
     allowed = {"__future__", "functools", "typing", "numpy", "pandas", "sklearn", "asfitted"}
     assert {module.partition(".")[0] for module in modules} <= allowed
+
+
+def test_the_examples_in_the_docstrings(features):
+    assert doctest.testmod(features) == (0, 2)

@@ -65,6 +65,10 @@ def scaled_by_rows(X):
     return np.asarray(X) / len(X)
 
 
+def other_in_small_batches(X):
+    return X + (1 < len(X) < 50)
+
+
 def only_many(X):
     if len(X) < 3:
         raise ValueError("needs company")
@@ -80,6 +84,7 @@ FUNCTIONS = {
     "shuffled_when_many": (shuffled_when_many, ["a"]),
     "nondeterministic": (nondeterministic, ["a"]),
     "scaled_by_rows": (scaled_by_rows, ["a"]),
+    "other_in_small_batches": (other_in_small_batches, ["a"]),
     "only_many": (only_many, ["a"]),
 }
 
@@ -144,8 +149,8 @@ def test_a_step_of_the_pipeline_itself(rows, target) -> None:
     assert error.value.where == "functiontransformer (FunctionTransformer of center_array)"
 
 
-def to_category(X):
-    return X.astype(str).astype("category")
+def colour_as_category(X):
+    return X[["c"]].astype(str).astype("category")
 
 
 def to_codes(X):
@@ -156,12 +161,13 @@ def test_a_list_of_categories_that_comes_from_the_batch(rows, target) -> None:
     """Each step alone gives the same values; together they do not."""
     pipe = make_pipeline(
         asfitted.Conform(CONTRACT),
-        FunctionTransformer(lambda X: to_category(X[["c"]])),
+        FunctionTransformer(colour_as_category),
         FunctionTransformer(to_codes),
         LogisticRegression(),
     )
-    with pytest.raises(BatchDependent, match="functiontransformer-1"):
+    with pytest.raises(BatchDependent) as error:
         planned(pipe, rows, target)
+    assert error.value.where == "functiontransformer-1 (FunctionTransformer of colour_as_category)"
 
 
 class Stateful(TransformerMixin, BaseEstimator):
@@ -286,6 +292,12 @@ def listed(X):
 )
 def test_what_is_row_wise_passes(transformer, rows, target) -> None:
     planned(pipeline(transformer), rows, target)
+
+
+def test_a_step_of_the_pipeline_that_writes_in_place_passes(rows, target) -> None:
+    steps = FunctionTransformer(in_place), ColumnTransformer([("num", "passthrough", ["a", "b"])])
+    pipe = make_pipeline(asfitted.Conform(CONTRACT), *steps, LogisticRegression())
+    assert planned(pipe, rows, target) == 2
 
 
 @pytest.mark.parametrize(

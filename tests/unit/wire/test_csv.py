@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asfitted.contract import Column, DataContract, Fill
-from asfitted.errors import ContractViolation, RequestRefused
+from asfitted.errors import ConfigError, ContractViolation, RequestRefused
 from asfitted.wire.csv import read_csv, read_csv_body
 
 CONTRACT = DataContract(
@@ -203,3 +203,10 @@ def test_a_body_that_cannot_be_read(body: bytes, code: str) -> None:
         read_csv_body(body, CONTRACT, 3)
     assert caught.value.code == code
     assert caught.value.status == (413 if code == "too_many_rows" else 400)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    for file in (tmp_path / "none.csv", tmp_path):
+        with pytest.raises(ConfigError, match="the file cannot be read") as caught:
+            next(read_csv(file, CONTRACT, 10))
+        assert caught.value.where == str(file)
