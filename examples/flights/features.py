@@ -72,8 +72,8 @@ class Calendar(_Derive):
     Examples
     --------
     >>> moment = pd.DataFrame({"scheduled_departure": pd.to_datetime(["2013-11-28T13:30"])})
-    >>> Calendar().fit_transform(moment).iloc[0].tolist()
-    [8, 3, 510.0]
+    >>> Calendar().fit_transform(moment).astype(float).iloc[0].tolist()
+    [8.0, 3.0, 510.0]
     """
 
     _adds = ("hour", "weekday", "minute_of_day")

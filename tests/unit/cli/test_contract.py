@@ -70,7 +70,7 @@ def test_infer_refuses_what_no_contract_can_be_made_of(
     (data / "torn.parquet").write_bytes(b"PAR1")
     ran = Ran(capsys, "infer", data / "torn.parquet")
     assert ran.code == 2
-    assert "not readable as Parquet" in ran.err
+    assert "torn.parquet" in ran.err
 
 
 def test_check_refuses_with_exit_3_and_says_the_rows(
