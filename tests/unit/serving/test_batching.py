@@ -1,0 +1,105 @@
+"""What waits is scored together, and nobody harms a neighbour."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest_serving import call
+
+import asfitted
+from asfitted.serving import batching
+from asfitted.serving.app import App
+
+ROWS = [
+    {"id": f"k{i}", "a": None if i % 7 == 0 else i / 7 - 3, "c": ["x", "y", None, "new"][i % 4]}
+    for i in range(40)
+]
+
+
+async def together(app: App, bodies: list[Any]) -> list[tuple[int, Any]]:
+    """Send all at once, with the scoring thread busy until they all wait."""
+    got = await asyncio.gather(*(call(app, body) for body in bodies))
+    return [(status, said) for status, _, said in got]
+
+
+def test_the_same_bits_alone_and_together(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = [asyncio.run(call(app, {"inputs": [row]}))[2]["predictions"][0] for row in ROWS]
+    sizes = []
+    score = app.model.score
+
+    def noted(frame: pd.DataFrame) -> pd.DataFrame:
+        sizes.append(len(frame))
+        return score(frame)
+
+    monkeypatch.setattr(app.model, "score", noted)
+    got = asyncio.run(together(app, [{"inputs": [row]} for row in ROWS]))
+    assert [said["predictions"][0] for _, said in got] == alone
+    assert len(sizes) < len(ROWS), "nothing was scored together"
+
+
+def test_each_record_is_its_own_row(app: App) -> None:
+    got = asyncio.run(together(app, [{"inputs": ROWS[i : i + 5]} for i in range(0, 40, 5)]))
+    answers = [one for _, said in got for one in said["predictions"]]
+    assert app.model.recorder is not None
+    record = asfitted.read_log(app.model.recorder.journal.folder)
+    on_record = {
+        key["id"]: (given, out)
+        for key, given, out in zip(record["keys"], record["inputs"], record["outputs"], strict=True)
+    }
+    assert len(record) == 40
+    for row, answer in zip(ROWS, answers, strict=True):
+        assert on_record[row["id"]] == ({"a": row["a"], "c": row["c"]}, answer)
+
+
+def test_a_refusal_harms_no_neighbour(app: App) -> None:
+    bodies = [{"inputs": [row]} for row in ROWS]
+    bodies[3] = {"inputs": [{**ROWS[3], "a": "text"}]}
+    bodies[7] = {"inputs": [{"id": "k7", "b": 1}]}
+    got = asyncio.run(together(app, bodies))
+    assert [i for i, (status, _) in enumerate(got) if status == 422] == [3, 7]
+    assert sum(status == 200 for status, _ in got) == 38
+
+
+def test_an_exception_is_traced_to_its_request(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    score = app.model.score
+
+    def picky(frame: pd.DataFrame) -> pd.DataFrame:
+        if (frame["a"] > 2.5).any():
+            raise ZeroDivisionError("the secret of a cell")
+        return score(frame)
+
+    monkeypatch.setattr(app.model, "score", picky)
+    got = asyncio.run(together(app, [{"inputs": [row]} for row in ROWS]))
+    failed = [i for i, (status, _) in enumerate(got) if status == 500]
+    assert failed == [i for i, row in enumerate(ROWS) if (row["a"] or 0) > 2.5]
+    assert {got[i][1]["code"] for i in failed} == {"internal"}
+    assert "secret" not in str([got[i] for i in failed])
+
+
+def test_a_big_request_is_scored_in_pieces(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = asyncio.run(call(app, {"inputs": ROWS}))[2]
+    monkeypatch.setattr(batching, "PIECE_ROWS", 16)
+    order: list[int] = []
+    score = app.model.score
+
+    def noted(frame: pd.DataFrame) -> pd.DataFrame:
+        order.append(len(frame))
+        return score(frame)
+
+    monkeypatch.setattr(app.model, "score", noted)
+    assert asyncio.run(call(app, {"inputs": ROWS}))[2] == whole
+    assert order == [16, 16, 8]
+
+
+def test_a_small_request_goes_before_the_rest_of_a_big_one() -> None:
+    class Waits:
+        def __init__(self, rows: int) -> None:
+            self.left, self.done_rows = rows, 0
+            self.conformed = type("C", (), {"frame": pd.DataFrame({"a": range(rows)})})
+
+    big, small = Waits(5000), Waits(3)
+    chosen = batching._next([big, small])  # type: ignore[list-item]
+    assert [(job, len(rows)) for job, rows in chosen] == [(small, 3), (big, 1021)]
