@@ -24,7 +24,7 @@ demo: setup  ## train, promote, serve and log on real flights
 	$(BIN)/python examples/flights/demo.py
 
 test: setup lint unit  ## everything that guards main
-	$(BIN)/python -m pytest tests/conformance tests/e2e -n 2 --dist loadgroup -m "not soak"
+	$(BIN)/python -m pytest tests/conformance tests/e2e -n 2 --dist loadfile -m "not soak"
 
 unit: setup
 	$(BIN)/python -m pytest tests/unit -n 2 -m "not soak"

@@ -62,7 +62,7 @@ def run(version: str, pins: dict[str, str], python: str) -> bool:
     subprocess.run([*pip, *(f"{n}=={v}" for n, v in pins.items()), *TOOLS], check=True)
     subprocess.run([*pip, "--no-deps", "-e", str(ROOT)], check=True)
     tests = ["tests/unit", "tests/conformance", "tests/e2e"]
-    chosen = ["-m", "not soak", "-n", "2", "--dist", "loadgroup"]
+    chosen = ["-m", "not soak", "-n", "2", "--dist", "loadfile"]
     path = f"{venv / 'bin'}:{os.environ['PATH']}"
     done = subprocess.run(
         [own, "-m", "pytest", *tests, *chosen, *sys.argv[1:]],

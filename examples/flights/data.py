@@ -87,8 +87,8 @@ def load() -> pd.DataFrame:
     airports = _table("airports.csv", ["faa", "name"])
     flights = flights[flights["arr_delay"].notna()]
 
-    # time_hour is the scheduled hour in UTC; the local columns would meet the
-    # weather of another hour on the night when the clocks go back.
+    # time_hour is the scheduled hour in UTC. The local hour would not do: in the
+    # weather of the night when the clocks go back it stands twice.
     rows = flights.merge(
         weather[["origin", "time_hour", *WEATHER]],
         on=["origin", "time_hour"],

@@ -16,40 +16,44 @@ import os
 import re
 import shlex
 import signal
-import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import requests
-from rich.console import Console
+from commands import (
+    OUTPUT,
+    ROOT,
+    StepFailed,
+    console,
+    free_port,
+    log_folder,
+    run,
+    shown,
+    start,
+    stop,
+    tail,
+    tracking_uri,
+    wait,
+)
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
 import asfitted
 
-ROOT = Path(__file__).resolve().parents[2]
-OUTPUT = ROOT / "demo_output"
 HOLDOUT = ROOT / "examples" / "flights" / "data" / "holdout.parquet"
 MODEL = "flights"
 SERVER_STARTS_WITHIN_S = 180
-TAIL_LINES, TAIL_WIDTH = 15, 200
 
-console = Console(highlight=False)
 started = time.monotonic()
 
 
-class StepFailed(RuntimeError):
-    """A step of the demo did not do what it should."""
-
-
 def main() -> int:
-    """Run the six steps; 0 if each did what it says."""
+    """Run the five steps; 0 if each did what it says."""
     # So that a terminated demo takes its server along.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     OUTPUT.mkdir(exist_ok=True)
@@ -261,77 +265,6 @@ def serve_command(port: int) -> list[str]:
     return ["models", "serve", "-m", uri, "--env-manager", "local", *where]
 
 
-def run(name: str, program: str, *arguments: str) -> str:
-    """Run a command to its end, its output into a file; return the output."""
-    log = OUTPUT / f"{name}.txt"
-    with log.open("w") as file:
-        process = start([program, *arguments], file)
-        try:
-            wait(lambda: process.poll() is not None, None, log)
-        except BaseException:
-            stop(process)
-            raise
-    if process.returncode:
-        command = " ".join([program, *arguments])
-        raise StepFailed(f"{command} ended with {process.returncode}\n{tail(log)}")
-    return log.read_text(errors="replace")
-
-
-def start(command: list[str], output: Any) -> subprocess.Popen[bytes]:
-    """Start a module of this interpreter in a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", *command],
-        cwd=ROOT,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process and its children, and wait until they have."""
-    for number, patience_s in ((signal.SIGTERM, 20), (signal.SIGKILL, 20)):
-        if process.poll() is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(patience_s)
-
-
-def environment() -> dict[str, str]:
-    """Return the environment of the commands: this checkout, this interpreter, one store."""
-    # Under `mlflow run -e demo` these name the run of the demo, not one of training.
-    theirs = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID")
-    kept = {name: value for name, value in os.environ.items() if name not in theirs}
-    return kept | {
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")]),
-        "PYTHONPATH": str(ROOT / "src"),
-        "PYTHONUNBUFFERED": "1",
-        "MLFLOW_TRACKING_URI": tracking_uri(),
-        "ASFITTED_LOG": str(log_folder()),
-    }
-
-
-def tracking_uri() -> str:
-    """Return the store: the user's, or a file at the root of this checkout."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-
-
-def log_folder() -> Path:
-    """Return the folder of the prediction log."""
-    return Path(os.environ.get("ASFITTED_LOG") or ROOT / "prediction_log").absolute()
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 @contextlib.contextmanager
 def step(number: int, title: str) -> Iterator[None]:
     """Announce a step; name it where it fails."""
@@ -347,31 +280,6 @@ def done(what: str) -> None:
     console.print(f"    [green]✓[/] {elapsed():>5}  {what}", soft_wrap=True)
 
 
-def wait(ready: Callable[[], bool], within_s: float | None, log: Path) -> None:
-    """Wait until `ready`, showing the last line that the child has written."""
-    begun = time.monotonic()
-    with console.status("") as status:
-        while not ready():
-            waited = time.monotonic() - begun
-            if within_s is not None and waited > within_s:
-                raise StepFailed(f"not ready after {within_s:.0f} s\n{tail(log)}")
-            line = last_lines(log, 1)
-            status.update(f"[dim]{waited:.0f} s  {escape(''.join(line)[-90:])}[/]")
-            time.sleep(0.2)
-
-
-def tail(log: Path) -> str:
-    """Return the last lines of a child's output, under its path."""
-    lines = last_lines(log, TAIL_LINES)
-    return "\n".join([f"the end of {shown(log)}:", *(f"  | {line[:TAIL_WIDTH]}" for line in lines)])
-
-
-def last_lines(log: Path, count: int) -> list[str]:
-    """Return the last lines that are not empty."""
-    lines = log.read_text(errors="replace").splitlines()
-    return [line for line in lines if line.strip()][-count:]
-
-
 def elapsed() -> str:
     """Return the seconds since the start."""
     return f"{time.monotonic() - started:.0f} s"
@@ -380,11 +288,6 @@ def elapsed() -> str:
 def dim(what: str) -> None:
     """Say a detail of the step above."""
     console.print(f"      {escape(what)}", style="dim", soft_wrap=True)
-
-
-def shown(path: Path) -> str:
-    """Return a path as seen from the root of this checkout."""
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 if __name__ == "__main__":

@@ -212,11 +212,19 @@ def load_model(
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> FittedModel:
     """Load for ``mlflow.pyfunc`` and everything behind it; MLflow calls this by name."""
     allowed = (model_config or {}).get("allow_versions") or ()
-    config = load_config()
-    model = open_artifact(Path(path), config, source=door.source(), allow_versions=_listed(allowed))
-    if model.recorder is not None and model.recorder.source == "serve":
-        # A server that could not record would refuse each request; say so now.
-        model.recorder.journal.check()
+    source = door.source()
+    try:
+        model = open_artifact(
+            Path(path), load_config(), source=source, allow_versions=_listed(allowed)
+        )
+        if source == "serve" and model.recorder is not None:
+            # A server that could not record would refuse each request; say so now.
+            model.recorder.journal.check()
+    except Exception:
+        if source == "serve":
+            door.give_up()
+        raise
+    if source == "serve":
         from asfitted.serving.app import App
 
         seam.install(lambda behind: App(model, behind))

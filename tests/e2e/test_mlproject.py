@@ -21,7 +21,6 @@ TIMEOUT_S = 600
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.xdist_group("mlproject"),
     # MLflow asks its own store by a way that SQLAlchemy 2.1 deprecates.
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
 ]

@@ -243,6 +243,15 @@ def test_a_step_that_cannot_travel(tmp_path) -> None:
     assert not (tmp_path / "m").exists()
 
 
+def test_a_model_that_answers_in_this_process_only(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(asfitted, "_set_by_the_notebook", 2.0, raising=False)
+    step = FunctionTransformer(lambda X: X * asfitted._set_by_the_notebook)
+    model = pipe(NUMBERS, ("f", step, ["a"])).fit(ROWS, TARGET)
+    call = save(model, tmp_path / "m")
+    refused(SaveRefused, call, "in a fresh process .* does not prove itself", "", "")
+    assert not (tmp_path / "m").exists()
+
+
 SCRIPT = '''
 import json, os, sys
 import numpy as np, pandas as pd, asfitted
@@ -289,6 +298,11 @@ with asfitted.resources(factor="factor.txt"):
     attempt("skops", own, code_paths=["own_steps.py"], serialization_format="skops")
     attempt("declared", own, code_paths=["own_steps.py"])
     said["answers"] = asfitted.FittedModel(own).outputs(rows).to_numpy(dtype=object).tolist()
+open("another.txt", "w").write("-4.0")
+with asfitted.resources(factor="another.txt"):
+    own = fit(own_steps.Times())
+    attempt("another", own, code_paths=["own_steps.py"])
+    said["others"] = asfitted.FittedModel(own).outputs(rows).to_numpy(dtype=object).tolist()
 print(json.dumps(said))
 '''
 
@@ -297,8 +311,9 @@ import json, sys
 import pandas as pd, asfitted
 rows = pd.read_pickle("rows.pkl")
 said = {}
-model = asfitted.load_model("saved-declared")
-said["answers"] = model.outputs(rows).to_numpy(dtype=object).tolist()
+first, second = (asfitted.load_model(f"saved-{name}") for name in ("declared", "another"))
+for name, model in (("answers", first), ("others", second)):
+    said[name] = model.outputs(rows).to_numpy(dtype=object).tolist()
 for name in ("same", "other", "nested"):
     try:
         asfitted.load_model(f"saved-{name}")
@@ -390,10 +405,10 @@ def test_a_second_model_with_other_code_of_the_same_name(workshop) -> None:
             )
         seal(other)
     # The original is gone: the model reads its own code and its own resource.
-    for left in ("own_steps.py", "factor.txt"):
+    for left in ("own_steps.py", "factor.txt", "another.txt"):
         (folder / left).unlink()
     said = run(LOADER, folder)
-    assert said["answers"] == saved["answers"]
+    assert said["answers"] == saved["answers"] != saved["others"] == said["others"]
     assert said["same"] is None
     for name in ("other", "nested"):
         kind, what, where, mend = said[name]

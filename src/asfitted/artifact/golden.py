@@ -94,7 +94,7 @@ def read(root: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
         )
         for prefix in (INPUT, OUTPUT)
     )
-    inputs.attrs = dict(meta["attrs"])
+    inputs.attrs = dict(meta.get("attrs", {}))
     return inputs, outputs, meta
 
 

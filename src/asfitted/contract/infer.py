@@ -140,9 +140,12 @@ def _kind(
     series: pd.Series[Any], source: Plain, present: Any, is_key: bool, max_categories: int
 ) -> tuple[str, list[_Line]]:
     if isinstance(series.dtype, pd.CategoricalDtype) and not is_key:
-        labels = series.dtype.categories
-        if source.family in {"int", "object"}:
-            return "category", _category(labels.tolist(), "the dtype's own list")
+        labels = series.dtype.categories.tolist()
+        if source.family == "int":
+            return "category", _category(labels, "the dtype's own list")
+        if _all(labels, (str,)):
+            words = [str.__str__(label) for label in labels]
+            return "category", _category(words, "the dtype's own list")
     if source.family == "bool":
         return "boolean", []
     family = source.family

@@ -184,6 +184,9 @@ class Journal:
 
     def _commit(self, group: Sequence[_Waiting]) -> None:
         try:
+            if self._file is not None and self._file.is_gone():
+                # Deleted, or moved away: what is written there, nobody would find.
+                self._give_up()
             if self._file is None:
                 self._file = JournalFile(self.folder)
                 # Also at the exit of a process that never calls close.
@@ -196,11 +199,14 @@ class Journal:
         except BaseException:
             # After a failed fsync the kernel may call the lost pages clean: a second
             # try on the same file would succeed and mean nothing.
-            if self._file is not None and self._closer is not None:
-                self._closer.detach()
-                self._file.abandon()
-            self._file = self._closer = None
+            self._give_up()
             raise
+
+    def _give_up(self) -> None:
+        if self._file is not None and self._closer is not None:
+            self._closer.detach()
+            self._file.abandon()
+        self._file = self._closer = None
 
     def _failure(self, what: str, error: BaseException) -> RecordError:
         mend, number = "", getattr(error, "errno", None)

@@ -85,6 +85,7 @@ class JournalFile:
         self.path = journal_path(folder, self.writer)
         self.rows = 0
         self.refusals = 0
+        self._inode: int | None = None
         # SQLite would create it for everyone; -wal and -shm take over its mode.
         os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         self.connection: sqlite3.Connection | None = None
@@ -95,6 +96,7 @@ class JournalFile:
             )
             self._prepare(self.connection)
             sync_folder(folder)
+            self._inode = self._named_inode()
         except BaseException:
             self.abandon()
             raise
@@ -118,6 +120,16 @@ class JournalFile:
         }
         connection.executemany("INSERT INTO meta VALUES (?, ?)", about.items())
         connection.execute("COMMIT")
+
+    def _named_inode(self) -> int | None:
+        try:
+            return os.stat(self.path).st_ino
+        except OSError:
+            return None
+
+    def is_gone(self) -> bool:
+        """Whether the file no longer has its name: deleted, moved or replaced."""
+        return self._named_inode() != self._inode
 
     def write(self, predictions: Sequence[Row], refusals: Sequence[Row]) -> None:
         """Make the rows durable, all or none.

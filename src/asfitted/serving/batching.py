@@ -14,7 +14,6 @@ from time import perf_counter_ns
 import pandas as pd
 
 from asfitted.contract import Conformed, Finding
-from asfitted.errors import AsfittedError
 from asfitted.scoring import FittedModel
 from asfitted.scoring.model import Answered
 from asfitted.serving import metrics
@@ -138,7 +137,7 @@ class Batcher:
             return False
         try:
             conformed = self.model.conform(shared.frame())
-        except AsfittedError:
+        except Exception:
             return False
         start = 0
         for job in jobs:
@@ -174,11 +173,11 @@ class Batcher:
         """Put finished requests on record in one append, then answer them."""
         jobs = [job for job in jobs if job.end()]
         recorder = self.model.recorder
-        if not jobs or recorder is None or self.model.contract is None:
+        if not jobs or recorder is None:
             return
         batch_id = uuid.uuid4().hex
-        outputs = [pd.concat(job.pieces, ignore_index=True) for job in jobs]
         try:
+            outputs = [pd.concat(job.pieces, ignore_index=True) for job in jobs]
             recorded = recorder.journal.append_all(
                 [
                     recorder.batch(
@@ -193,7 +192,8 @@ class Batcher:
                     for job, scored in zip(jobs, outputs, strict=True)
                 ]
             )
-        except AsfittedError as error:
+        except Exception as error:
+            # These have ended; nobody else would tell their callers.
             for job in jobs:
                 job.settle(error)
             return

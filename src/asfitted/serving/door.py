@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 import sys
 from typing import Literal
 
@@ -26,3 +29,14 @@ def source() -> Source:
             return "batch"
         frame = frame.f_back  # type: ignore[assignment]
     return "inprocess"
+
+
+def give_up() -> None:
+    """End the server whose worker cannot load the model.
+
+    uvicorn starts a worker anew whenever one has died, without end: whoever ran
+    ``mlflow models serve -w 2`` would never see that it failed.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        os.kill(parent.pid, signal.SIGTERM)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from asfitted.contract import Column, Conformed, DataContract, Fill
@@ -190,6 +191,33 @@ def test_a_category_keeps_the_list_and_its_order() -> None:
         assert not got.cat.ordered
         assert got.tolist() == values
     assert conform(CODES, [5]).frame["c"].cat.categories.tolist() == [1, 2, 5]
+
+
+def test_nan_within_a_dtype_that_has_a_missing_value_beside_it() -> None:
+    """The nullable dtypes tell NaN from NA; to a pipeline both are missing."""
+    zero = pd.Series([0.0, 1.0], dtype="Float64")
+    arrow = pd.arrays.ArrowExtensionArray(pa.array([float("nan"), 1.0]))
+    for series in (zero / zero, pd.Series(arrow)):
+        assert rules_and_rows(NUMBER, series) == {"missing": (0,)}
+        got = held(rule(kind="number", missing=Fill(fill=7)), series)
+        assert got == [7.0, 1.0]
+
+
+def test_a_missing_value_is_not_the_category_zero() -> None:
+    contract = rule(kind="category", categories=(1, 0), missing="pass")
+    for dtype in (object, "Int64", "float64"):
+        series = pd.Series([None, 0, 1], dtype=dtype)
+        assert conform(contract, series).frame["c"].cat.codes.tolist() == [-1, 1, 0]
+    mapped = contract.model_copy(
+        update={
+            "columns": {
+                "c": Column(
+                    kind="category", categories=(1, 0), missing=Fill(fill=1), unknown="missing"
+                )
+            }
+        }
+    )
+    assert held(mapped, [None, 0, 7]) == [1, 0, 1]
 
 
 def test_categories_are_compared_exactly() -> None:
@@ -408,6 +436,7 @@ NOT_ISO = [
     "2013-02-28T23:59:58.",
     "2013-02-28T23:59:58,5",
     "2013-02-28T23:59:58.1234567",
+    "2013-02-28T23:59:58.0000001",
     "2013-02-28T23:59:58z",
     "2013-02-28t23:59:58",
     "2013-02-28T23:59:58+5",

@@ -61,6 +61,8 @@ OBJECT = {"dtype": object}
         ("datetime", pd.Series(pd.to_datetime(["2020-01-01"]))),
         ("datetime", pd.Series(pd.to_datetime(["2020-01-01"]).tz_localize("Asia/Tokyo"))),
         ("datetime", pd.Series(pd.to_datetime(["2020-01-01"]), dtype="timestamp[us][pyarrow]")),
+        ("datetime", pd.Series(pd.Categorical(pd.to_datetime(["2020-01-01", None])))),
+        ("datetime", pd.Series(pd.Categorical([dt.date(2020, 1, 1), None]))),
         ("datetime", pd.Series([dt.date(2020, 1, 1), None], **OBJECT)),
         ("datetime", pd.Series([dt.date(2020, 1, 1), None], dtype="date32[pyarrow]")),
         ("datetime", pd.Series([dt.datetime(2020, 1, 1), pd.NaT], **OBJECT)),

@@ -36,9 +36,9 @@ def test_nearly_every_flight_has_its_weather(flights):
     assert flights["wind_speed"].max() < 50  # the wind of 1,048 mph met no flight
 
 
-def test_the_weather_is_that_of_the_hour_also_when_the_clocks_go_back(flights, data):
+def test_the_weather_is_that_of_the_hour_also_on_the_day_of_a_clock_change(flights, data):
     weather = pd.read_csv(data.folder() / "weather.csv")
-    # By the local clock these hours would find the weather of an hour before or after.
+    # Where the offset changes, one of UTC that is taken for local time is found out.
     night = flights[flights["scheduled_departure"].dt.date == pd.Timestamp("2013-11-03").date()]
     hour = night["scheduled_departure"].dt.tz_convert("UTC").dt.floor("h")
     asked = pd.DataFrame({"origin": night["origin"], "hour": hour, "temp": night["temp"]})

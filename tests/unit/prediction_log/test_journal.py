@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import stat
 import threading
@@ -293,3 +294,19 @@ def test_many_processes_on_one_folder_read_as_one(tmp_path) -> None:
     assert order == sorted(order)
     for writer in {r["writer"] for r in found}:
         assert [r["sequence"] for r in found if r["writer"] == writer] == list(range(1, 81))
+
+
+@pytest.mark.parametrize("lost", ["deleted", "moved", "its folder deleted"])
+def test_a_journal_that_lost_its_name_is_written_on_no_more(tmp_path: Path, lost: str) -> None:
+    folder = tmp_path / "log"
+    with Journal(folder) as journal:
+        journal.append(batch())
+        (file,) = folder.glob("*.sqlite")
+        if lost == "moved":
+            file.rename(tmp_path / "elsewhere.sqlite")
+        elif lost == "deleted":
+            file.unlink()
+        else:
+            shutil.rmtree(folder)
+        ids = journal.append(batch())
+        assert [record["prediction_id"] for record in all_of(folder)] == ids

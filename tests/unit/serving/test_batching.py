@@ -103,3 +103,33 @@ def test_a_small_request_goes_before_the_rest_of_a_big_one() -> None:
     big, small = Waits(5000), Waits(3)
     chosen = batching._next([big, small])  # type: ignore[list-item]
     assert [(job, len(rows)) for job, rows in chosen] == [(small, 3), (big, 1021)]
+
+
+def test_a_failure_while_recording_leaves_nobody_waiting(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert app.model.recorder is not None
+
+    def broken(batches: Any) -> Any:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(app.model.recorder.journal, "append_all", broken)
+        got = asyncio.run(together(app, [{"inputs": [row]} for row in ROWS[:3]]))
+    assert [status for status, _ in got] == [500, 500, 500]
+    assert asyncio.run(call(app, {"inputs": ROWS[:1]}))[0] == 200
+
+
+def test_an_exception_while_reading_rows_harms_no_neighbour(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conform = app.model.conform
+
+    def picky(frame: pd.DataFrame) -> Any:
+        if "k3" in set(frame["id"]):
+            raise ZeroDivisionError
+        return conform(frame)
+
+    monkeypatch.setattr(app.model, "conform", picky)
+    got = asyncio.run(together(app, [{"inputs": [row]} for row in ROWS]))
+    assert [i for i, (status, _) in enumerate(got) if status != 200] == [3]
