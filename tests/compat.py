@@ -21,8 +21,6 @@ CORNERS = (
     ("3.13", {"mlflow": "3.17.2", "scikit-learn": "1.9.1", "pandas": "3.1.1"}),
 )
 TOOLS = (
-    "skops",
-    "rich",
     "pytest>=8.3",
     "pytest-xdist",
     "pytest-randomly",
@@ -59,8 +57,9 @@ def run(version: str, pins: dict[str, str], python: str) -> bool:
     own = str(venv / "bin" / "python")
     subprocess.run([python, "-m", "venv", "--clear", str(venv)], check=True)
     pip = [own, "-m", "pip", "install", "--quiet", "--use-pep517", "--disable-pip-version-check"]
-    subprocess.run([*pip, *(f"{n}=={v}" for n, v in pins.items()), *TOOLS], check=True)
-    subprocess.run([*pip, "--no-deps", "-e", str(ROOT)], check=True)
+    # In one go, so that the ranges of pyproject.toml are what is resolved.
+    wanted = [f"{name}=={pin}" for name, pin in pins.items()]
+    subprocess.run([*pip, *wanted, *TOOLS, "-e", str(ROOT)], check=True)
     tests = ["tests/unit", "tests/conformance", "tests/e2e"]
     chosen = ["-m", "not soak", "-n", "2", "--dist", "loadfile"]
     path = f"{venv / 'bin'}:{os.environ['PATH']}"

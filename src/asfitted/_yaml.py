@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Hashable
 from typing import Any
@@ -75,7 +76,24 @@ _Dumper.add_representer(str, _text)
 
 def inline(value: Any, indent: int = 0) -> str:
     """Return `value` as YAML in flow style, folded at 100 columns, to stand behind ``key: ``."""
-    return ("\n" + " " * indent).join(_lines(value, 96 - indent))
+    if not isinstance(value, list):
+        return ("\n" + " " * indent).join(_lines(value, 96 - indent))
+    # YAML itself would fold within an item, at a blank of its text.
+    lines = ["["]
+    for i, item in enumerate(value):
+        text = _item(item) + ("]" if i == len(value) - 1 else ",")
+        if len(lines[-1]) + len(text) > 95 - indent:
+            lines.append(text)
+        else:
+            lines[-1] += text if lines[-1] == "[" else f" {text}"
+    return ("\n" + " " * indent).join(lines) if value else "[]"
+
+
+def _item(value: Any) -> str:
+    """Return one item of a flow list, on one line."""
+    lines = _lines([value], 2**31)
+    # What YAML would spread over lines, JSON has in one; YAML reads JSON.
+    return lines[0][1:-1] if len(lines) == 1 else json.dumps(value)
 
 
 def key(name: str) -> str:

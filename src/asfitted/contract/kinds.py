@@ -270,7 +270,7 @@ def _text(source: Plain, column: Column, out: ReadColumn) -> None:
 def _datetime(source: Plain, column: Column, out: ReadColumn, is_conformed: bool) -> None:
     _missing(source, column, out)
     present = ~source.missing
-    values = np.full(len(present), np.datetime64("NaT"), dtype="datetime64[us]")
+    values = np.full(len(present), np.datetime64("NaT", "us"), dtype="datetime64[us]")
     zone = "UTC" if is_conformed else column.zone
     if source.family in {"moment", "moment_utc"}:
         known = present & _in_calendar(source.values)
@@ -296,7 +296,7 @@ def _datetime(source: Plain, column: Column, out: ReadColumn, is_conformed: bool
 def _from_walls(walls: Array, zone: str) -> tuple[Array, Array]:
     """Return (moments, NaT where there is none, mask of those skipped or repeated)."""
     distinct, where = np.unique(walls, return_inverse=True)
-    moments = np.full(len(distinct), np.datetime64("NaT"), dtype="datetime64[us]")
+    moments = np.full(len(distinct), np.datetime64("NaT", "us"), dtype="datetime64[us]")
     skipped = np.zeros(len(distinct), dtype=bool)
     # Not pandas' tz_localize, whose releases differ far from the present.
     for i, wall in enumerate(distinct.tolist()):

@@ -81,7 +81,7 @@ def _varied(series: pd.Series[Any], rows: list[int], values: list[Any]) -> pd.Se
         codes[rows] = series.cat.categories.get_indexer(values)
         return pd.Series(pd.Categorical.from_codes(codes, dtype=series.dtype))
     out = series.to_numpy().copy()
-    missing = np.datetime64("NaT") if out.dtype.kind == "M" else np.nan
+    missing = np.datetime64("NaT", "us") if out.dtype.kind == "M" else np.nan
     out[rows] = [missing if value is None else value for value in values]
     return pd.Series(out, dtype=series.dtype)
 

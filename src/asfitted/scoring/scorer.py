@@ -116,7 +116,9 @@ class Scorer:
             # No estimator takes no rows; one row tells the columns and types.
             raise ValueError("there is nothing to score")
         with quiet_and_single():
-            table: Any = conformed
+            # The caller's index is no property of a row, and a step that writes into
+            # its input must not write into what goes on record.
+            table: Any = conformed.reset_index(drop=True)
             for _, step in self.steps[: self.whole_steps]:
                 table = step.transform(table)
             called = outputs.methods(self.estimator)

@@ -203,7 +203,9 @@ _ANY_TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 
 @given(name=_ANY_TEXT.filter(bool), labels=st.lists(_ANY_TEXT, min_size=1, unique=True))
 def test_any_name_and_any_word_come_back(name: str, labels: list[str]) -> None:
-    frame = pd.DataFrame({name: pd.Categorical(pd.Series(labels, dtype=object))})
+    # By codes: pandas 2 takes "" and "\x00" for one label when it looks for them itself.
+    index = pd.Index(labels, dtype=object)
+    frame = pd.DataFrame({name: pd.Categorical.from_codes(range(len(labels)), index)})
     again = DataContract.from_yaml(DataContract.infer(frame).to_yaml())
     assert list(again.columns) == [name]
     assert set(again.columns[name].categories) == set(labels)

@@ -76,7 +76,6 @@ def aligned(X):
     return out.fillna(0.0)
 
 
-@pytest.mark.xfail(strict=True, reason="Scorer.score hands the caller's index to whole steps")
 def test_a_step_never_sees_the_callers_index(rows) -> None:
     pipe = make_pipeline(
         asfitted.Conform(CONTRACT), FunctionTransformer(aligned), LinearRegression()
@@ -92,7 +91,6 @@ def in_place(X):
     return X[["a", "b"]]
 
 
-@pytest.mark.xfail(strict=True, reason="Scorer.score lets whole steps write into what is recorded")
 def test_a_step_that_writes_in_place_does_not_touch_the_record(rows, journal) -> None:
     pipe = make_pipeline(
         asfitted.Conform(CONTRACT), FunctionTransformer(in_place), LinearRegression()
