@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from asfitted.contract.kinds import ReadColumn, read_column
-from asfitted.contract.schema import Column, DataContract
+from asfitted.contract.column import Column
+from asfitted.contract.kinds import read_column
+from asfitted.contract.reading import ReadColumn
+from asfitted.contract.schema import DataContract
 from asfitted.errors import ContractViolation, Violation
 
 # Marks a conformed frame, so that conforming it again neither shifts its moments

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from asfitted.contract.schema import EXACT, Column, DataContract, Fill
+from asfitted.contract.column import EXACT, Column, Fill
+from asfitted.contract.schema import DataContract
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _MOMENT = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})?)?$"

@@ -11,9 +11,10 @@ import pandas as pd
 
 from asfitted import _yaml
 from asfitted._version import __version__
+from asfitted.contract.column import DEFAULT_MAX_LENGTH, EXACT, Column
 from asfitted.contract.moments import is_zone
 from asfitted.contract.plain import Plain, is_number, plain
-from asfitted.contract.schema import DEFAULT_MAX_LENGTH, EXACT, Column, DataContract, Limits
+from asfitted.contract.schema import DataContract, Limits
 from asfitted.errors import ContractInvalid
 
 # A text of a handful of spellings is a category whatever the sample's size.

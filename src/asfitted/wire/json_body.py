@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from asfitted.contract.schema import EXACT
+from asfitted.contract.column import EXACT
 from asfitted.errors import RequestRefused
 from asfitted.wire.rows import Rows
 
