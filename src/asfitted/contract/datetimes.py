@@ -22,7 +22,9 @@ def read_datetime(source: Plain, column: Column, out: ReadColumn, is_conformed: 
     if source.family in {"moment", "moment_utc"}:
         known = present & _in_calendar(source.values)
         values[known] = source.values[known].astype("datetime64[us]")
-        finer = known & (values != source.values)
+        # Compared only where both calendars reach: elsewhere the units overflow.
+        finer = np.zeros(len(present), dtype=bool)
+        finer[known] = values[known] != source.values[known]
         out.refuse("finer", _FINER, finer)
         if source.family == "moment" and zone != "UTC":
             skipped = np.zeros(len(present), dtype=bool)
