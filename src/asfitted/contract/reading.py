@@ -46,14 +46,11 @@ def note_missing(source: Plain, column: Column, out: ReadColumn) -> None:
 def check_bounds(values: Array, present: Array, column: Column, out: ReadColumn) -> None:
     unit = f" {column.unit}" if column.unit else ""
     low, high = column.bounds("min"), column.bounds("max")
-    inside = present.copy()
     # NaN and NaT compare false with everything; `present` leaves them out already.
     if low is not None:
         out.refuse("min", f"values below {column.min}{unit}", present & (values < low))
-        inside &= values >= low
     if high is not None:
         out.refuse("max", f"values above {column.max}{unit}", present & (values > high))
-        inside &= values <= high
     observed = column.bounds("observed")
     if observed is not None:
-        out.note("outside_observed", inside & ((values < observed[0]) | (values > observed[1])))
+        out.note("outside_observed", present & ((values < observed[0]) | (values > observed[1])))
