@@ -156,7 +156,7 @@ _TYPED: dict[str, Callable[[Values], Iterator[tuple[str, pd.Series]]]] = {
 }
 
 
-def same(left: pd.DataFrame, right: pd.DataFrame) -> None:
+def assert_same(left: pd.DataFrame, right: pd.DataFrame) -> None:
     """Fail where two conformed frames differ in a dtype, a bit or a list of categories."""
     pd.testing.assert_index_equal(left.columns, right.columns)
     for name in left.columns:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pytest
-from families import PASS, VALUES, columns, contract, families, same
+from families import PASS, VALUES, assert_same, columns, contract, families
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,7 +36,7 @@ def test_every_family_gives_the_same_bits(kind: str, data: st.DataObject) -> Non
         if expected is None:
             expected = frame
         try:
-            same(expected, frame)
+            assert_same(expected, frame)
         except AssertionError as error:
             raise AssertionError(f"{name} ({series.dtype}): {error}") from error
     assert expected is not None
@@ -52,12 +52,12 @@ def test_company_and_position_do_not_matter(kind: str, data: st.DataObject) -> N
     name = data.draw(st.sampled_from(sorted(held)))
     series, rule = held[name], contract(kind)
     whole = rule.conform(pd.DataFrame({"c": series})).frame
-    same(whole, rule.conform(pd.DataFrame({"c": series[::-1]})).frame[::-1])
+    assert_same(whole, rule.conform(pd.DataFrame({"c": series[::-1]})).frame[::-1])
     i = data.draw(st.integers(0, len(values) - 1))
-    same(whole.iloc[[i]], rule.conform(pd.DataFrame({"c": series.iloc[[i]]})).frame)
+    assert_same(whole.iloc[[i]], rule.conform(pd.DataFrame({"c": series.iloc[[i]]})).frame)
     # Alone, pandas would choose a dtype by this one value.
     again = pd.DataFrame({"c": pd.Series(series.iloc[[i]].tolist(), dtype=object)})
-    same(whole.iloc[[i]], rule.conform(again).frame)
+    assert_same(whole.iloc[[i]], rule.conform(again).frame)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -86,10 +86,10 @@ def test_conforming_twice_is_conforming_once(data: dict[str, list[object]]) -> N
     frame = pd.DataFrame({kind: pd.Series(v, dtype=object) for kind, v in data.items()})
     once = rule.conform(frame)
     twice = rule.conform(once.frame)
-    same(once.frame, twice.frame)
+    assert_same(once.frame, twice.frame)
     pd.testing.assert_index_equal(once.frame.index, twice.frame.index)
     # Also of a part of it, as a cross-validation takes.
-    same(once.frame.iloc[[2, 0]], rule.conform(once.frame.iloc[[2, 0]]).frame)
+    assert_same(once.frame.iloc[[2, 0]], rule.conform(once.frame.iloc[[2, 0]]).frame)
 
 
 PASS_ALL = {kind: PASS[kind] for kind in KINDS}

@@ -222,7 +222,7 @@ def test_any_float_comes_back_to_the_bit(low: float) -> None:
 # What is refused.
 
 
-def refused(frame: Any, match: str, **kwargs: Any) -> None:
+def assert_refused(frame: Any, match: str, **kwargs: Any) -> None:
     with pytest.raises(AsfittedError, match=match) as caught:
         DataContract.infer(frame, **kwargs)
     assert isinstance(caught.value, ContractInvalid)
@@ -247,58 +247,58 @@ def refused(frame: Any, match: str, **kwargs: Any) -> None:
     ids=lambda v: "-".join(type(value).__name__ for value in v),
 )
 def test_mixed_and_strange_types(values: list[Any]) -> None:
-    refused(pd.DataFrame({"c": pd.Series(values, dtype=object)}), "types that no kind holds")
+    assert_refused(pd.DataFrame({"c": pd.Series(values, dtype=object)}), "types that no kind holds")
 
 
 def test_a_category_of_mixed_labels() -> None:
-    refused(pd.DataFrame({"c": pd.Categorical(["a", 1])}), "no kind holds|valid")
+    assert_refused(pd.DataFrame({"c": pd.Categorical(["a", 1])}), "no kind holds|valid")
 
 
 def test_empty_frames_and_names() -> None:
-    refused(pd.DataFrame(), "empty")
-    refused(pd.DataFrame({"a": []}), "empty")
-    refused(pd.DataFrame({1: [1.0]}), "without a name in text: 1")
-    refused(pd.DataFrame({"": [1.0]}), "without a name")
-    refused(pd.DataFrame({None: [1.0]}), "without a name")
-    refused(pd.DataFrame([[1.0, 2.0]], columns=["a", "a"]), "stand there twice: a")
-    refused(pd.DataFrame([[1.0]], columns=pd.MultiIndex.from_tuples([("a", "b")])), "name")
-    refused(np.zeros((2, 2)), "not from ndarray")
-    refused({"a": [1]}, "not from dict")
+    assert_refused(pd.DataFrame(), "empty")
+    assert_refused(pd.DataFrame({"a": []}), "empty")
+    assert_refused(pd.DataFrame({1: [1.0]}), "without a name in text: 1")
+    assert_refused(pd.DataFrame({"": [1.0]}), "without a name")
+    assert_refused(pd.DataFrame({None: [1.0]}), "without a name")
+    assert_refused(pd.DataFrame([[1.0, 2.0]], columns=["a", "a"]), "stand there twice: a")
+    assert_refused(pd.DataFrame([[1.0]], columns=pd.MultiIndex.from_tuples([("a", "b")])), "name")
+    assert_refused(np.zeros((2, 2)), "not from ndarray")
+    assert_refused({"a": [1]}, "not from dict")
 
 
 @pytest.mark.parametrize("gone", [None, np.nan, pd.NA, pd.NaT])
 def test_a_column_of_nothing(gone: Any) -> None:
-    refused(pd.DataFrame({"c": [gone, gone]}), "every value is missing")
+    assert_refused(pd.DataFrame({"c": [gone, gone]}), "every value is missing")
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "Float64", object])
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
 def test_infinity(dtype: Any, value: float) -> None:
-    refused(pd.DataFrame({"c": pd.Series([1.0, value], dtype=dtype)}), "not finite")
+    assert_refused(pd.DataFrame({"c": pd.Series([1.0, value], dtype=dtype)}), "not finite")
 
 
 @pytest.mark.parametrize("value", [2**53, -(2**53), 2**63 - 1, 2**64 - 1, 2**70, 10**400])
 def test_integers_that_no_float_holds(value: int) -> None:
-    refused(pd.DataFrame({"c": pd.Series([1, value], dtype=object)}), "2\\^53|not finite")
+    assert_refused(pd.DataFrame({"c": pd.Series([1, value], dtype=object)}), "2\\^53|not finite")
     labels = pd.Categorical.from_codes([0], pd.Index([value], dtype=object))
-    refused(pd.DataFrame({"c": labels}), "2\\^53|no kind|not finite|valid")
+    assert_refused(pd.DataFrame({"c": labels}), "2\\^53|no kind|not finite|valid")
 
 
 def test_moments_that_microseconds_do_not_hold() -> None:
     fine = pd.Series(pd.to_datetime(["2020-01-01T00:00:00.123456789"]))
-    refused(pd.DataFrame({"c": fine}), "finer than a microsecond")
+    assert_refused(pd.DataFrame({"c": fine}), "finer than a microsecond")
     late = pd.Series(np.array(["20000-01-01"], dtype="datetime64[s]"))
-    refused(pd.DataFrame({"c": late}), "no such moment")
+    assert_refused(pd.DataFrame({"c": late}), "no such moment")
 
 
 def test_half_of_a_surrogate_pair() -> None:
-    refused(pd.DataFrame({"c": pd.Series(["\ud800"], dtype=object)}), "surrogate")
-    refused(pd.DataFrame([[1.0]], columns=pd.Index(["\ud800"], dtype=object)), "surrogate")
+    assert_refused(pd.DataFrame({"c": pd.Series(["\ud800"], dtype=object)}), "surrogate")
+    assert_refused(pd.DataFrame([[1.0]], columns=pd.Index(["\ud800"], dtype=object)), "surrogate")
 
 
 def test_a_key_that_is_no_column() -> None:
-    refused(pd.DataFrame({"a": [1.0]}), "the key 'b' is not a column", keys=("b",))
-    refused(pd.DataFrame({"a": [1.0]}), "no column is left", keys=("a",))
+    assert_refused(pd.DataFrame({"a": [1.0]}), "the key 'b' is not a column", keys=("b",))
+    assert_refused(pd.DataFrame({"a": [1.0]}), "no column is left", keys=("a",))
 
 
 # The law.

@@ -200,7 +200,9 @@ def test_an_iterator_given_up_early_leaves_no_file_open(log) -> None:
     rows.close()  # type: ignore[attr-defined]
     for path in journal_files(log):
         with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as connection:
+            # Would raise "database is locked" while a reader still holds the file.
             connection.execute("BEGIN EXCLUSIVE")
+            assert connection.in_transaction
 
 
 def test_many_more_writers_than_open_files_are_allowed(tmp_path) -> None:
