@@ -7,6 +7,7 @@
     ├── ContractInvalid            code "contract_invalid"     exit 2   (ValueError)
     ├── ContractViolation          code "contract_violation"   exit 3   (ValueError)
     ├── OutputViolation            code "output_violation"     exit 3
+    ├── CheckFailed                code "check_failed"         exit 1
     ├── RequestRefused             a code of its own, HTTP 4xx exit 3
     ├── SaveRefused                code "save_refused"         exit 3
     │   ├── NotConformed           code "not_conformed"
@@ -119,6 +120,13 @@ class Violation:
         return f"{subject}{len(self.rows)} of {self.n_rows} {self.what} (rows {shown}{more})"
 
 
+def _shown(violations: Sequence[Violation]) -> str:
+    shown = [str(v) for v in violations[:SHOWN_VIOLATIONS]]
+    if len(violations) > SHOWN_VIOLATIONS:
+        shown.append(f"… and {len(violations) - SHOWN_VIOLATIONS} more")
+    return "\n  ".join(shown)
+
+
 class ContractViolation(AsfittedError, ValueError):
     """Input that the contract does not allow; every failed check, not only the first."""
 
@@ -127,18 +135,30 @@ class ContractViolation(AsfittedError, ValueError):
 
     def __init__(self, violations: Sequence[Violation], where: str = "", mend: str = "") -> None:
         self.violations = tuple(violations)
-        shown = [str(v) for v in self.violations[:SHOWN_VIOLATIONS]]
-        if len(self.violations) > SHOWN_VIOLATIONS:
-            shown.append(f"… and {len(self.violations) - SHOWN_VIOLATIONS} more")
-        super().__init__("\n  ".join(shown), where, mend)
+        super().__init__(_shown(self.violations), where, mend)
         self.args = (self.violations, where, mend)
 
 
 class OutputViolation(AsfittedError):
-    """An answer that must not be sent: not finite, not a probability, of no known class."""
+    """An answer that must not be sent; every failed check, not only the first.
+
+    Not finite, not a probability, of no known class, out of the declared bounds, or
+    refused by an output check; see ``violations``, whose columns are outputs.
+    """
 
     code = "output_violation"
     exit_code = 3
+
+    def __init__(self, violations: Sequence[Violation], where: str = "", mend: str = "") -> None:
+        self.violations = tuple(violations)
+        super().__init__(f"the model's answer is not one: {_shown(self.violations)}", where, mend)
+        self.args = (self.violations, where, mend)
+
+
+class CheckFailed(AsfittedError):
+    """A row check or an output check is broken itself: it raises, or returns no mask."""
+
+    code = "check_failed"
 
 
 class RequestRefused(AsfittedError):

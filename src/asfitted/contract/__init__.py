@@ -1,11 +1,14 @@
 """What a row must be, and the one piece of code that makes it so."""
 
+from asfitted.contract.checks import Check
 from asfitted.contract.column import Column, Fill
 from asfitted.contract.conform import Conformed, Finding, conform
-from asfitted.contract.schema import DataContract, Limits
+from asfitted.contract.schema import DataContract, Limits, Output
 from asfitted.contract.step import Conform
+from asfitted.contract.target import check_target
 
 __all__ = [
+    "Check",
     "Column",
     "Conform",
     "Conformed",
@@ -13,5 +16,7 @@ __all__ = [
     "Fill",
     "Finding",
     "Limits",
+    "Output",
+    "check_target",
     "conform",
 ]

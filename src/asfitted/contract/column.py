@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -17,7 +19,7 @@ _RULES: dict[str, frozenset[str]] = {
     "integer": frozenset({"min", "max", "observed"}),
     "boolean": frozenset(),
     "category": frozenset({"categories", "unknown", "other"}),
-    "text": frozenset({"max_length"}),
+    "text": frozenset({"min_length", "max_length", "pattern"}),
     "datetime": frozenset({"min", "max", "observed", "zone"}),
 }
 # The largest whole number that no other whole number becomes as a float. One
@@ -65,8 +67,10 @@ class Column(FrozenModel):
         Hard bounds, inclusive: outside is refused.
     observed : (low, high)
         The range seen in training: outside is a finding, not an error.
-    max_length : int, for text
+    min_length, max_length : int, for text
         In characters.
+    pattern : str, for text
+        A regular expression of Python's that the whole text must match.
     zone : str, for a datetime
         IANA name of the zone of values that carry none.
     meaning, unit : str
@@ -81,7 +85,9 @@ class Column(FrozenModel):
     min: int | float | str | None = None
     max: int | float | str | None = None
     observed: tuple[int | float | str, int | float | str] | None = None
+    min_length: int = Field(default=0, ge=0)
     max_length: int = Field(default=DEFAULT_MAX_LENGTH, gt=0)
+    pattern: str | None = None
     zone: str = "UTC"
     meaning: str = ""
     unit: str = ""
@@ -106,6 +112,13 @@ class Column(FrozenModel):
             raise WrongRule(min(stray), f"a {self.kind} has no {', '.join(sorted(stray))}")
         if self.kind == "category":
             self._categories_make_sense()
+        if self.min_length > self.max_length:
+            raise WrongRule("min_length", "min_length is above max_length")
+        if self.pattern is not None:
+            try:
+                re.compile(self.pattern)
+            except (re.error, RecursionError, OverflowError) as error:
+                raise WrongRule("pattern", f"not a regular expression: {error}") from error
         if self.kind == "datetime" and not is_zone(self.zone):
             raise WrongRule("zone", f"{self.zone!r} is not an IANA time zone")
         low, high = self.bounds("min"), self.bounds("max")
@@ -153,8 +166,11 @@ class Column(FrozenModel):
             raise WrongRule("missing", "the fill must be finite")
         if kind == "integer" and abs(fill) > EXACT:  # type: ignore[arg-type]
             raise WrongRule("missing", f"the fill {fill!r} is beyond ±(2^53 − 1)")
-        if kind == "text" and len(fill) > self.max_length:  # type: ignore[arg-type]
-            raise WrongRule("missing", "the fill is longer than the column's own max_length")
+        if kind == "text":
+            # A conformed row conforms again, so the fill has to keep the rules itself.
+            for rule, wrong in self.broken_by([fill]):  # type: ignore[list-item]
+                if any(wrong):
+                    raise WrongRule("missing", f"the fill {fill!r} breaks the column's own {rule}")
         value: Any = fill
         if kind == "datetime":
             try:
@@ -165,6 +181,19 @@ class Column(FrozenModel):
             bound = self.bounds(rule)
             if bound is not None and (value < bound if rule == "min" else value > bound):
                 raise WrongRule("missing", f"the fill {fill!r} is outside the column's own {rule}")
+
+    def broken_by(self, texts: Sequence[str]) -> Iterator[tuple[str, list[bool]]]:
+        """Yield each rule about text, and which of `texts` break it."""
+        yield "max_length", [len(text) > self.max_length for text in texts]
+        if self.min_length:
+            yield "min_length", [len(text) < self.min_length for text in texts]
+        if self.pattern is not None:
+            matches = re.compile(self.pattern).fullmatch
+            # What is too long is refused already, and could keep the pattern busy.
+            yield (
+                "pattern",
+                [len(text) <= self.max_length and matches(text) is None for text in texts],
+            )
 
     def bounds(self, rule: Literal["min", "max", "observed"] | str) -> Any:
         """Return a bound as a comparable value: a number, or datetime64[us] in UTC."""

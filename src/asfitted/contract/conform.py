@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from asfitted.contract.checks import broken
 from asfitted.contract.column import Column
 from asfitted.contract.kinds import read_column
 from asfitted.contract.reading import ReadColumn
@@ -58,7 +59,9 @@ class Conformed:
     findings: tuple[Finding, ...]
 
 
-def conform(contract: DataContract, frame: pd.DataFrame, *, keys: bool = True) -> Conformed:
+def conform(
+    contract: DataContract, frame: pd.DataFrame, *, keys: bool = True, checks: bool = True
+) -> Conformed:
     """Return `frame` as the pipeline must see it, or refuse it whole.
 
     Training calls this before ``fit`` and serving before ``predict``; nothing
@@ -73,6 +76,8 @@ def conform(contract: DataContract, frame: pd.DataFrame, *, keys: bool = True) -
     keys : bool, default True
         Whether key columns are held to their rules. A step of a pipeline does
         not ask for them: they are no business of the model's.
+    checks : bool, default True
+        Whether the row checks are asked; they are, once every column keeps its rules.
 
     Returns
     -------
@@ -82,6 +87,8 @@ def conform(contract: DataContract, frame: pd.DataFrame, *, keys: bool = True) -
     ------
     ContractViolation
         Every failed check, not only the first; see ``violations``.
+    CheckFailed
+        Where a row check is broken itself.
     """
     violations = _frame_problems(contract, frame)
     # Nothing can be read from what is no frame, or of a column that is two.
@@ -116,6 +123,10 @@ def conform(contract: DataContract, frame: pd.DataFrame, *, keys: bool = True) -
     features = _table({n: columns[n] for n in contract.features}, frame.index)
     key_columns = {n: columns[n] for n in contract.keys if n in columns}
     features.attrs[CONFORMED] = True
+    if checks:
+        refused = broken(contract.row_checks, features.reset_index(drop=True))
+        if refused:
+            raise ContractViolation(refused)
     return Conformed(features, _table(key_columns, frame.index), tuple(findings))
 
 

@@ -23,13 +23,21 @@ FEW = 20
 _Line = tuple[str, Any, str]
 
 
-def propose(frame: pd.DataFrame, *, keys: Sequence[str] = (), max_categories: int = 200) -> str:
+def propose(
+    frame: pd.DataFrame,
+    *,
+    target: Any = None,
+    keys: Sequence[str] = (),
+    max_categories: int = 200,
+) -> str:
     """Return the YAML of a contract that `frame` conforms to.
 
     Parameters
     ----------
     frame : DataFrame of shape (n_rows, n_columns)
         The raw training frame.
+    target : Series, DataFrame or array of n_rows, optional
+        What is predicted.
     keys : sequence of str
         Columns to log and not to feed to the pipeline.
     max_categories : int, default 200
@@ -62,6 +70,10 @@ def propose(frame: pd.DataFrame, *, keys: Sequence[str] = (), max_categories: in
     ]
     for name in frame.columns:
         lines += _column(name, _guess(frame[name], name in keys, max_categories))
+    if target is not None:
+        lines += [_TARGET]
+        for name, series in _targets(target).items():
+            lines += _column(name, _guess_target(series))
     return "\n".join(lines) + "\n"
 
 
@@ -71,7 +83,58 @@ def render(contract: DataContract) -> str:
     for name, column in contract.columns.items():
         said = column.model_dump(mode="json", exclude_unset=True)
         lines += _column(name, [(rule, value, "") for rule, value in said.items()])
+    for part in ("row_checks", "output"):
+        if part in contract.model_fields_set:
+            said = contract.model_dump(mode="json", exclude_unset=True)[part]
+            lines.append(f"{part}: {_yaml.inline(said, indent=2)}")
+    if contract.target:
+        lines.append(_TARGET)
+    for name, column in contract.target.items():
+        said = column.model_dump(mode="json", exclude_unset=True)
+        lines += _column(name, [(rule, value, "") for rule, value in said.items()])
     return "\n".join(lines) + "\n"
+
+
+_TARGET = "target:  # checked before fit, and as an outcome"
+
+
+def _targets(target: Any) -> dict[str, pd.Series[Any]]:
+    """Return what is predicted by name; an array and a nameless Series are called target."""
+    if isinstance(target, pd.DataFrame):
+        _refuse_names(target)
+        return {name: target[name] for name in target.columns}
+    array = target if isinstance(target, pd.Series) else np.asarray(target)
+    if array.ndim == 2:
+        return {f"target_{i}": pd.Series(array[:, i]) for i in range(array.shape[1])}
+    name = getattr(array, "name", None)
+    return {name if isinstance(name, str) and name else "target": pd.Series(array)}
+
+
+def _guess_target(series: pd.Series[Any]) -> list[_Line]:
+    """Guess the rules of a target: never missing, and its classes are its categories."""
+    source = plain(series)
+    if source.missing.any():
+        raise ContractInvalid(
+            f"{int(source.missing.sum())} of {len(series)} values are missing",
+            f"target {series.name}",
+            "leave out the rows that have no outcome",
+        )
+    kind, rules = _kind(series, source, source.values, False, len(series))
+    whole = kind == "integer" and source.family == "int"
+    if whole and len(np.unique(source.values)) <= FEW:
+        labels = np.unique(source.values).tolist()
+        return [("kind", "category", f"guess: {len(labels)} classes"), ("categories", labels, "")]
+    if kind not in {"number", "integer", "boolean", "category"}:
+        raise ContractInvalid(
+            f"a {kind} cannot be a target", f"target {series.name}", "predict a number or a class"
+        )
+    values = {rule: value for rule, value, _ in rules}
+    note = f"guessed from {series.dtype}"
+    if kind == "category":
+        return [("kind", kind, note), ("categories", values["categories"], "")]
+    if "observed" in values:
+        note += "; seen {} to {}: min and max would refuse".format(*values["observed"])
+    return [("kind", kind, note)]
 
 
 def _refuse_names(frame: pd.DataFrame) -> None:

@@ -91,6 +91,13 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
+_TEXT_RULES = {
+    "min_length": "values are shorter than {0.min_length} characters",
+    "max_length": "values are longer than {0.max_length} characters",
+    "pattern": "values do not match the pattern {0.pattern}",
+}
+
+
 def _text(source: Plain, column: Column, out: ReadColumn) -> None:
     note_missing(source, column, out)
     present = ~source.missing
@@ -103,9 +110,10 @@ def _text(source: Plain, column: Column, out: ReadColumn) -> None:
     if not _is_unicode("".join(values[good])):
         broken[good] = [not _is_unicode(v) for v in values[good]]
     out.refuse("unicode", _NOT_UNICODE, broken)
-    long = np.zeros(len(present), dtype=bool)
-    long[good] = [len(v) > column.max_length for v in values[good]]
-    out.refuse("max_length", f"values are longer than {column.max_length} characters", long)
+    for rule, wrong in column.broken_by(values[good].tolist()):
+        mask = np.zeros(len(present), dtype=bool)
+        mask[good] = wrong
+        out.refuse(rule, _TEXT_RULES[rule].format(column), mask)
     out.values = values
 
 

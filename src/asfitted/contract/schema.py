@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from asfitted import _yaml
+from asfitted.contract.checks import Check
 from asfitted.contract.column import Column, FrozenModel, WrongRule
 from asfitted.errors import ContractInvalid
 
@@ -30,6 +31,34 @@ class Limits(FrozenModel):
     bytes: int = Field(default=50_000_000, gt=0)
 
 
+class Output(FrozenModel):
+    """What an answer must be, beside what every answer must be.
+
+    Attributes
+    ----------
+    min, max : number, optional
+        Bounds of each prediction of a regression, inclusive.
+    checks : tuple of Check
+        Called with the conformed rows and the answers.
+    why : dict of rule to reason
+    """
+
+    min: int | float | None = Field(default=None, allow_inf_nan=False)
+    max: int | float | None = Field(default=None, allow_inf_nan=False)
+    checks: tuple[Check, ...] = ()
+    why: dict[str, str] = Field(default={})
+
+    @model_validator(mode="after")
+    def _bounds_make_sense(self) -> Output:
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise WrongRule("min", f"min {self.min} is above max {self.max}")
+        return self
+
+
+# A target is there or the row teaches nothing; what fit sees is what was checked.
+_TARGET_KINDS = ("number", "integer", "boolean", "category")
+
+
 class DataContract(FrozenModel):
     """What a row must be, to be trained on and to be answered.
 
@@ -44,6 +73,11 @@ class DataContract(FrozenModel):
         Columns that are logged and not fed to the pipeline.
     extra_columns : "refuse" or "ignore"
     limits : Limits
+    row_checks : tuple of Check
+        Called with the conformed rows, once every column keeps its own rules.
+    output : Output
+    target : dict of str to Column
+        What is predicted: held to its rules before fit and as an outcome.
 
     Examples
     --------
@@ -61,6 +95,9 @@ class DataContract(FrozenModel):
     extra_columns: Literal["refuse", "ignore"] = "refuse"
     limits: Limits = Limits()
     columns: dict[str, Column]
+    row_checks: tuple[Check, ...] = ()
+    output: Output = Output()
+    target: dict[str, Column] = Field(default={})
 
     _text: str = PrivateAttr(default="")
 
@@ -74,7 +111,19 @@ class DataContract(FrozenModel):
         for name in self.features:
             if self.columns[name].kind == "text" and self.columns[name].missing == "pass":
                 raise ValueError(f'columns.{name}: text cannot pass as missing; say {{fill: ""}}')
+        for name, column in self.target.items():
+            if column.kind not in _TARGET_KINDS:
+                raise ValueError(f"target.{name}: a target is one of {', '.join(_TARGET_KINDS)}")
+            if column.may_miss or column.unknown != "refuse" or column.observed is not None:
+                raise ValueError(
+                    f"target.{name}: a target may not miss or be mapped, and its range is min, max"
+                )
         return self
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """The row checks and the output checks."""
+        return (*self.row_checks, *self.output.checks)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -94,12 +143,19 @@ class DataContract(FrozenModel):
 
     @classmethod
     def infer(
-        cls, frame: pd.DataFrame, *, keys: Iterable[str] = (), max_categories: int = 200
+        cls,
+        frame: pd.DataFrame,
+        *,
+        target: Any = None,
+        keys: Iterable[str] = (),
+        max_categories: int = 200,
     ) -> DataContract:
         """Propose a contract from training data; see `asfitted.contract.infer`."""
         from asfitted.contract.infer import propose
 
-        return cls.from_yaml(propose(frame, keys=tuple(keys), max_categories=max_categories))
+        return cls.from_yaml(
+            propose(frame, target=target, keys=tuple(keys), max_categories=max_categories)
+        )
 
     @classmethod
     def from_yaml(cls, text: str, where: str = "contract") -> DataContract:
@@ -147,14 +203,14 @@ class DataContract(FrozenModel):
         """Write `to_yaml` to a file."""
         Path(path).write_text(self.to_yaml(), encoding="utf-8")
 
-    def conform(self, frame: pd.DataFrame, *, keys: bool = True) -> Conformed:
+    def conform(self, frame: pd.DataFrame, *, keys: bool = True, checks: bool = True) -> Conformed:
         """Return `frame` as the pipeline must see it, or refuse it whole.
 
         See `asfitted.contract.conform.conform`.
         """
         from asfitted.contract.conform import conform
 
-        return conform(self, frame, keys=keys)
+        return conform(self, frame, keys=keys, checks=checks)
 
     def categories(self, columns: Iterable[str]) -> list[np.ndarray[Any, Any]]:
         """Return the fixed lists for ``OneHotEncoder`` or ``OrdinalEncoder(categories=…)``.

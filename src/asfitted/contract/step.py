@@ -10,7 +10,13 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from asfitted.contract.schema import DataContract
+from asfitted.contract.target import check_target
 from asfitted.errors import ContractInvalid
+
+
+def _check(y: Any, contract: DataContract) -> None:
+    if y is not None and contract.target:
+        check_target(y, contract)
 
 
 class Conform(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -19,7 +25,8 @@ class Conform(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     The first step of every pipeline. It takes raw frames, learns nothing, and
     gives the next step typed columns: float64 with NaN, pandas Categoricals
     with the fixed list, text with no missing, datetime64[us] in UTC. Keys are
-    left out. Conforming twice is conforming once.
+    left out. Conforming twice is conforming once. Where the contract has a target,
+    ``fit`` holds `y` to it.
 
     Parameters
     ----------
@@ -44,7 +51,9 @@ class Conform(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.contract = contract
 
     def fit(self, X: pd.DataFrame, y: Any = None) -> Conform:
-        """Check that `X` conforms; nothing is learnt from it.
+        """Check that `X` conforms, and `y` where the contract has a target.
+
+        Nothing is learnt from them.
 
         Raises
         ------
@@ -52,6 +61,7 @@ class Conform(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         contract = self._contract()
         contract.conform(X, keys=False)
+        _check(y, contract)
         self.feature_names_in_ = np.array(list(X.columns), dtype=object)
         self.n_features_in_ = X.shape[1]
         return self
@@ -59,6 +69,7 @@ class Conform(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def fit_transform(self, X: pd.DataFrame, y: Any = None, **fit_params: Any) -> pd.DataFrame:
         """Fit and transform in one pass over the data."""
         frame = self.transform(X)
+        _check(y, self._contract())
         self.feature_names_in_ = np.array(list(X.columns), dtype=object)
         self.n_features_in_ = X.shape[1]
         return frame

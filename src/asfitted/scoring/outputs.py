@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 from sklearn.base import is_classifier
 
-from asfitted.errors import OutputViolation, SaveRefused
+from asfitted.contract import DataContract
+from asfitted.contract.checks import broken
+from asfitted.errors import ContractInvalid, OutputViolation, SaveRefused, Violation
 
 PredictFn = Literal["predict", "predict_proba", "both"]
 PREDICTION, PROBABILITY, DECISION = "prediction", "probability_", "decision"
@@ -117,7 +119,7 @@ def refuse_predict_fn(estimator: Any, predict_fn: str) -> None:
 
 
 def check(estimator: Any, outputs: pd.DataFrame) -> None:
-    """Refuse answers that must not be sent as a success.
+    """Refuse answers that no model may give.
 
     Raises
     ------
@@ -125,27 +127,77 @@ def check(estimator: Any, outputs: pd.DataFrame) -> None:
         A number that is not finite, a probability outside [0, 1], a row whose
         probabilities do not sum to 1, a label that is no class of training.
     """
-    problems = []
+    said: list[tuple[str, str, str, Any]] = []
     for name in outputs.columns:
         values = outputs[name].to_numpy()
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            problems.append(f"{name}: {int((~np.isfinite(values)).sum())} values are not finite")
-        elif name.startswith(PROBABILITY) and ((values < 0) | (values > 1)).any():
-            problems.append(f"{name}: probabilities outside [0, 1]")
-        elif values.dtype == object and pd.isna(values).any():
-            problems.append(f"{name}: values are missing")
+        if values.dtype.kind == "f":
+            said.append((name, "finite", "values are not finite", ~np.isfinite(values)))
+        if name.startswith(PROBABILITY):
+            outside = (values < 0) | (values > 1)
+            said.append((name, "probability", "probabilities outside [0, 1]", outside))
+        elif values.dtype == object:
+            said.append((name, "missing", "values are missing", pd.isna(values)))
     probabilities = outputs.loc[:, outputs.columns.str.startswith(PROBABILITY)]
     single = PREDICTION in outputs
-    if single and not problems and probabilities.shape[1]:
+    if single and probabilities.shape[1]:
         sums = probabilities.to_numpy(dtype="float64").sum(axis=1)
-        if (np.abs(sums - 1) > _SUM_ATOL).any():
-            problems.append("the probabilities of a row do not sum to 1")
+        apart = np.abs(sums - 1) > _SUM_ATOL
+        said.append(("", "probability_sum", "rows' probabilities do not sum to 1", apart))
     if single and is_classifier(estimator) and hasattr(estimator, "classes_"):
         strangers = ~np.isin(outputs[PREDICTION].to_numpy(), np.asarray(estimator.classes_))
-        if strangers.any():
-            problems.append(f"{PREDICTION}: a label that is no class of training")
-    if problems:
-        raise OutputViolation(
-            "the model's answer is not one: " + "; ".join(problems),
-            f"{type(estimator).__name__}, {len(outputs)} rows",
-        )
+        said.append((PREDICTION, "class", "labels are no class of training", strangers))
+    _refuse(_violations(said), estimator)
+
+
+def check_declared(
+    contract: DataContract, estimator: Any, conformed: pd.DataFrame, outputs: pd.DataFrame
+) -> None:
+    """Refuse answers that this contract does not allow: its bounds and its output checks.
+
+    Parameters
+    ----------
+    contract : DataContract
+    estimator : fitted estimator
+    conformed : DataFrame of shape (n_rows, n_features)
+    outputs : DataFrame of shape (n_rows, n_outputs)
+
+    Raises
+    ------
+    OutputViolation
+    ContractInvalid
+        Where bounds are declared for labels.
+    CheckFailed
+        Where an output check is broken itself.
+    """
+    declared = contract.output
+    said: list[tuple[str, str, str, Any]] = []
+    bounded = declared.min is not None or declared.max is not None
+    for name in outputs.columns[outputs.columns.str.startswith(PREDICTION)] if bounded else []:
+        values = outputs[name].to_numpy()
+        if values.dtype.kind not in "iuf":
+            raise ContractInvalid(
+                f"output has bounds, and {name} is no number",
+                type(estimator).__name__,
+                "leave output.min and output.max out for a classifier",
+            )
+        if declared.min is not None:
+            said.append((name, "min", f"values below {declared.min}", values < declared.min))
+        if declared.max is not None:
+            said.append((name, "max", f"values above {declared.max}", values > declared.max))
+    found = _violations(said)
+    if declared.checks:
+        found += broken(declared.checks, conformed.reset_index(drop=True), outputs)
+    _refuse(found, estimator)
+
+
+def _violations(said: list[tuple[str, str, str, Any]]) -> list[Violation]:
+    return [
+        Violation(column, rule, what, tuple(np.flatnonzero(mask).tolist()), len(mask))
+        for column, rule, what, mask in said
+        if mask.any()
+    ]
+
+
+def _refuse(violations: list[Violation], estimator: Any) -> None:
+    if violations:
+        raise OutputViolation(violations, type(estimator).__name__)

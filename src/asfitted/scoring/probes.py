@@ -94,7 +94,7 @@ def _said(name: str, value: Any) -> str:
 
 def _score(scorer: Scorer, probes: pd.DataFrame, names: list[tuple[str, Any]]) -> pd.DataFrame:
     try:
-        return scorer.score(probes)
+        return scorer.answers(probes)
     except ResourceNotShipped:
         raise
     except Exception as error:
@@ -121,7 +121,7 @@ def _first_line(error: BaseException) -> str:
 def _failing(scorer: Scorer, probes: pd.DataFrame, rows: list[int]) -> list[tuple[int, Exception]]:
     """Find the rows that fail by halving, at most five of them."""
     try:
-        scorer.score(probes.iloc[rows].reset_index(drop=True))
+        scorer.answers(probes.iloc[rows].reset_index(drop=True))
         return []
     except Exception as error:
         if len(rows) == 1:

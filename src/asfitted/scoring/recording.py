@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from asfitted.contract import Conformed, DataContract
-from asfitted.errors import ContractViolation, RecordError
+from asfitted.errors import ContractViolation, OutputViolation, RecordError
 from asfitted.prediction_log import Batch, FieldPolicy, Journal
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,8 @@ class Recorder:
         request_id: str = "",
     ) -> None:
         """Record that a request was refused, and why; a refusal is given all the same."""
-        violations = error.violations if isinstance(error, ContractViolation) else ()
+        told = isinstance(error, (ContractViolation, OutputViolation))
+        violations = error.violations if told else ()  # type: ignore[attr-defined]
         try:
             self.journal.append_refusal(
                 request_id=request_id or uuid.uuid4().hex,

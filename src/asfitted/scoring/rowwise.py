@@ -86,7 +86,7 @@ def _prove(name: str, step: Any, call: Callable[[Any], Any], table: Any) -> tupl
     # Always on a copy: a step may write into what it is given.
     reference = call(_rows(table, everyone))
     exact = True
-    for rows in [everyone, *_companies(len(everyone))]:
+    for rows in [everyone, *companies(len(everyone))]:
         given = _tried(name, step, call, table, _rows(table, rows))
         off = deviation(_rows(reference, rows), given)
         if off > 1:
@@ -143,7 +143,7 @@ def _prove_together(steps: Steps, whole_steps: int, sample: pd.DataFrame) -> Non
         return in_blocks(rest, table)
 
     reference = scored(_rows(sample, np.arange(len(sample))))
-    for rows in _companies(len(sample)):
+    for rows in companies(len(sample)):
         off = deviation(_rows(reference, rows), scored(_rows(sample, rows)))
         if off > 1:
             names = ", ".join(name for name, _ in steps)
@@ -164,7 +164,7 @@ def _dependent(name: str, what: str) -> BatchDependent:
     )
 
 
-def _companies(total: int) -> Iterator[np.ndarray[Any, Any]]:
+def companies(total: int) -> Iterator[np.ndarray[Any, Any]]:
     """Yield rows alone, in batches of several sizes, and all of them in another order."""
     shuffled = np.random.default_rng(0).permutation(total)
     yield from (np.array([row]) for row in shuffled[:_ALONE])
@@ -187,7 +187,7 @@ def _culprit(name: str, step: Any, table: Any) -> str:
             reference = part.transform(sub)
             moved = any(
                 deviation(_rows(reference, rows), part.transform(_rows(sub, rows))) > 1
-                for rows in _companies(n_rows(sub))
+                for rows in companies(n_rows(sub))
             )
         except Exception:
             moved = True

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from asfitted.artifact import code, environment, golden, layout, manifest, serialize
 from asfitted.artifact.resources import declared, of_model
 from asfitted.config import Config
-from asfitted.contract import Column, DataContract
+from asfitted.contract import Column, DataContract, Fill
 from asfitted.errors import (
     AsfittedError,
     ContractViolation,
@@ -26,6 +26,7 @@ from asfitted.errors import (
     Violation,
 )
 from asfitted.scoring import outputs, proof
+from asfitted.scoring.check_proof import prove_checks
 from asfitted.scoring.loading import sample
 from asfitted.scoring.outputs import PredictFn
 from asfitted.scoring.probes import probe
@@ -86,12 +87,13 @@ def build(
     with of_model(files):
         scorer.whole_steps = _planned(scorer, conformed)
         probe(scorer, conformed)
+        prove_checks(scorer, sample(conformed, SAMPLE_ROWS))
         examples = _without_secrets(sample(conformed, GOLDEN_ROWS), scorer.contract, fields)
         expected = scorer.score(examples)
     with _whole_or_nothing(root):
         code.ship(root, code_paths)
         pins = environment.closure(
-            [*environment.RUNTIME, *code.distributions(root, code.needed(pipeline))]
+            [*environment.RUNTIME, *code.distributions(root, _needed(pipeline, scorer.contract))]
         )
         written, trusted = serialize.dump(pipeline, root, serialization_format)
         environment.write(root, pins)
@@ -114,6 +116,13 @@ def build(
         shown = ("mlflow", "scikit-learn", "pandas", "numpy")
         manifest.seal(root, placed, {package: pins[package] for package in shown})
         _refuse_unproved(root)
+
+
+def _needed(pipeline: Any, contract: DataContract) -> dict[str, set[str]]:
+    modules = code.needed(pipeline)
+    for check in contract.checks:
+        modules.setdefault(check.module, set()).add(check.name)
+    return modules
 
 
 def _planned(scorer: Scorer, conformed: pd.DataFrame) -> int:
@@ -197,11 +206,23 @@ def _without_secrets(
     examples: pd.DataFrame, contract: DataContract, fields: Mapping[str, str]
 ) -> pd.DataFrame:
     """Put a neutral value into columns that are never written in clear."""
+    secret = [name for name in contract.features if fields.get(name, "keep") != "keep"]
     examples = examples.copy()
-    for name in contract.features:
-        if fields.get(name, "keep") != "keep":
-            examples[name] = _neutral(examples[name], contract.columns[name])
-    return examples
+    for name in secret:
+        examples[name] = _neutral(examples[name], contract.columns[name])
+    if not secret:
+        return examples
+    allowed = np.ones(len(examples), dtype=bool)
+    for check in contract.row_checks:
+        allowed &= check.allowed(examples)
+    if not allowed.any():
+        raise SaveRefused(
+            "with neutral values in the columns that are never written in clear "
+            f"({', '.join(secret)}) no golden example passes the row checks",
+            "reference, the raw training frame",
+            "let the check pass for missing or default values of these columns",
+        )
+    return examples[allowed].reset_index(drop=True)
 
 
 def _neutral(series: pd.Series[Any], column: Column) -> Any:
@@ -209,7 +230,15 @@ def _neutral(series: pd.Series[Any], column: Column) -> Any:
         codes = np.arange(len(series)) % len(column.labels)
         return pd.Categorical.from_codes(codes, dtype=series.dtype)
     if column.kind == "text":
-        return pd.Series([""] * len(series), dtype=object)
+        text = column.missing.fill if isinstance(column.missing, Fill) else ""
+        if any(any(wrong) for _, wrong in column.broken_by([text])):  # type: ignore[list-item]
+            raise SaveRefused(
+                f"{series.name} is never written in clear, and its rules leave no neutral text "
+                "for the golden examples",
+                f"column {series.name}",
+                "declare a default: missing: {fill: <a text that the rules allow>}",
+            )
+        return pd.Series([text] * len(series), dtype=object)
     value: Any = np.datetime64("2000-01-01", "us") if column.kind == "datetime" else 0
     low, high = column.bounds("min"), column.bounds("max")
     value = low if low is not None and value < low else value

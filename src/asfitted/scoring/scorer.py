@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from asfitted.contract import Conform, DataContract
 from asfitted.errors import NotConformed
 from asfitted.scoring import outputs
-from asfitted.scoring.blocks import in_blocks
+from asfitted.scoring.blocks import in_blocks, laid_out
 
 Steps = list[tuple[str, Any]]
 
@@ -111,6 +111,20 @@ class Scorer:
         ------
         OutputViolation
             Where an answer must not be sent.
+        CheckFailed
+            Where an output check is broken itself.
+        """
+        named = self.answers(conformed)
+        outputs.check_declared(self.contract, self.estimator, conformed, named)
+        return named
+
+    def answers(self, conformed: pd.DataFrame) -> pd.DataFrame:
+        """Return all outputs, whatever the contract's output section says of them.
+
+        Raises
+        ------
+        OutputViolation
+            For what no model may answer.
         """
         if len(conformed) == 0:
             # No estimator takes no rows; one row tells the columns and types.
@@ -119,6 +133,8 @@ class Scorer:
             # The caller's index is no property of a row, and a step that writes into
             # its input must not write into what goes on record.
             table: Any = conformed.reset_index(drop=True)
+            if self.whole_steps:
+                table = laid_out(table)
             for _, step in self.steps[: self.whole_steps]:
                 table = step.transform(table)
             called = outputs.methods(self.estimator)

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from time import perf_counter
 from typing import Any
 
-from asfitted.errors import AsfittedError, RecordError, RequestRefused
+from asfitted.errors import RecordError, RequestRefused
 from asfitted.scoring import FittedModel
 from asfitted.serving import metrics
 from asfitted.serving.batching import Batcher, Job
@@ -119,10 +119,12 @@ class App:
             await asyncio.to_thread(self._note, error, received_at, request_id)
             return refusal(error, request_id)
         except Exception as error:
-            if not isinstance(error, AsfittedError):
-                # The type says where to look; the message may hold a value.
-                logger.error("request %s: %s in the model", request_id, type(error).__name__)
-            return refusal(error, request_id)
+            reply = refusal(error, request_id)
+            if reply.code == "internal":
+                # The types say where to look; the message may hold a value.
+                kind, cause = type(error).__name__, type(error.__cause__).__name__
+                logger.error("request %s: %s in the model (%s)", request_id, kind, cause)
+            return reply
         metrics.ROWS.inc(rows.n_rows)
         ids = answered.prediction_ids if rows.params.get("return_ids") else None
         return success(answered.outputs, self.model.predict_fn, ids)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,16 +70,12 @@ def refusal(error: BaseException, request_id: str) -> Reply:
         content |= {"code": error.code, "message": _sentence(error.what, error.mend)}
     elif isinstance(error, ContractViolation):
         status = 422
-        shown = [_violation(v) for v in error.violations[:SHOWN_VIOLATIONS]]
-        content |= {
-            "code": error.code,
-            "message": "the rows are not what the contract allows; GET /contract shows it",
-            "violations": shown,
-            "n_violations": len(error.violations),
-        }
+        message = "the rows are not what the contract allows; GET /contract shows it"
+        content |= {"code": error.code, "message": message, **_violations(error.violations)}
     elif isinstance(error, OutputViolation):
         status = 500
-        content |= {"code": error.code, "message": "the model's answer may not be sent"}
+        message = "the model's answer may not be sent"
+        content |= {"code": error.code, "message": message, **_violations(error.violations)}
     elif isinstance(error, RecordError):
         status, headers = 503, {"retry-after": "5"}
         content |= {
@@ -94,6 +90,11 @@ def refusal(error: BaseException, request_id: str) -> Reply:
 
 def _sentence(what: str, mend: str) -> str:
     return f"{what}: {mend}" if mend else what
+
+
+def _violations(violations: Sequence[Violation]) -> dict[str, Any]:
+    shown = [_violation(v) for v in violations[:SHOWN_VIOLATIONS]]
+    return {"violations": shown, "n_violations": len(violations)}
 
 
 def _violation(violation: Violation) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from sklearn.preprocessing import FunctionTransformer
 from asfitted import FittedModel
 from asfitted.batch.files import score_file
 from asfitted.contract import Column, Conform, DataContract
-from asfitted.errors import ConfigError, ContractViolation, OutputViolation
+from asfitted.errors import ConfigError, ContractViolation, OutputViolation, Violation
 from asfitted.preprocessing import Dummies
 from asfitted.scoring.model import Answered
 
@@ -153,9 +153,17 @@ class Breaking:
         return self.model.answered(frame)
 
 
+NOT_FINITE = Violation("prediction", "finite", "values are not finite", (0,), 1)
+
+
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 @pytest.mark.parametrize(
-    "error", [OutputViolation("nan"), KeyboardInterrupt(), OSError(28, "full")]
+    "error",
+    [
+        OutputViolation([Violation("prediction", "finite", "values are not finite", (0,), 1)]),
+        KeyboardInterrupt(),
+        OSError(28, "full"),
+    ],
 )
 def test_a_failure_in_the_middle_leaves_nothing(
     model: FittedModel, ending: str, error: BaseException, tmp_path: Path

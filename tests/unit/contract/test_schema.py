@@ -150,7 +150,7 @@ WRONG = [
     (column("kind: boolean, missing: {fill: 1}"), "is not a boolean @ columns.distance.missing"),
     (column("kind: text, missing: {fill: 1}"), "is not a text @ columns.distance.missing"),
     (column("kind: text, missing: pass"), "columns.distance: text cannot pass as missing"),
-    (column("kind: text, max_length: 2, missing: {fill: abc}"), "longer than.*distance.missing"),
+    (column("kind: text, max_length: 2, missing: {fill: abc}"), "the column's own max_length @ columns.distance.missing"),
     (column("kind: datetime, missing: {fill: 5}"), "is not a datetime @ columns.distance.missing"),
     (column("kind: datetime, missing: {fill: soon}"), "not ISO 8601.* @ columns.distance.missing"),
     (

@@ -171,11 +171,12 @@ def test_an_answer_that_must_not_be_sent_is_a_refusal(rows, journal) -> None:
     recorder = Recorder(journal, FieldPolicy(), Identity("m"), "inprocess")
     pipe = pipeline(numbers(), estimator=Overflowing()).fit(rows, rows["a"])
     model = asfitted.FittedModel(pipe, recorder=recorder)
-    with pytest.raises(OutputViolation, match="1 values are not finite"):
+    with pytest.raises(OutputViolation, match="1 of 2 values are not finite"):
         model.predict(rows.iloc[:2].assign(a=[1.0, 1000.0]))
     assert len(log_of(journal)) == 0
     (refusal,) = log_of(journal, refused=True).to_dict("records")
-    assert (refusal["code"], refusal["violations"]) == ("output_violation", [])
+    assert refusal["code"] == "output_violation"
+    assert refusal["violations"] == [{"column": "prediction", "rule": "finite", "rows": 1}]
 
 
 def test_no_rows_is_no_prediction(recorded, rows, journal) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -81,20 +82,26 @@ GOOD = {"prediction": ["y", "n"], "probability_n": [0.25, 1.0], "probability_y":
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"probability_y": [np.nan, 0.0]}, "probability_y: 1 values are not finite"),
-        ({"probability_y": [np.inf, -np.inf]}, "probability_y: 2 values are not finite"),
-        ({"probability_n": [0.25, 1.5]}, "probability_n: probabilities outside"),
-        ({"probability_n": [-1e-9, 1.0]}, "probability_n: probabilities outside"),
-        ({"probability_n": [0.2, 1.0]}, "do not sum to 1"),
-        ({"prediction": ["y", "maybe"]}, "no class of training"),
-        ({"prediction": np.array(["y", None], dtype=object)}, "prediction: values are missing"),
+        ({"probability_y": [np.nan, 0.0]}, "probability_y: 1 of 2 values are not finite"),
+        ({"probability_y": [np.inf, -np.inf]}, "probability_y: 2 of 2 values are not finite"),
+        ({"probability_n": [0.25, 1.5]}, "probability_n: 1 of 2 probabilities outside"),
+        ({"probability_n": [-1e-9, 1.0]}, "probability_n: 1 of 2 probabilities outside"),
+        ({"probability_n": [0.2, 1.0]}, "1 of 2 rows' probabilities do not sum to 1"),
+        ({"prediction": ["y", "maybe"]}, "1 of 2 labels are no class of training"),
+        (
+            {"prediction": np.array(["y", None], dtype=object)},
+            "prediction: 1 of 2 values are missing",
+        ),
     ],
 )
 def test_answers_that_must_not_be_sent(changed, said) -> None:
     outputs.check(CLASSIFIER, pd.DataFrame(GOOD))
     with pytest.raises(OutputViolation, match=said) as error:
         outputs.check(CLASSIFIER, pd.DataFrame({**GOOD, **changed}))
-    assert error.value.where == "LogisticRegression, 2 rows"
+    assert error.value.where == "LogisticRegression"
+    again = pickle.loads(pickle.dumps(error.value))
+    assert again.violations == error.value.violations
+    assert str(again) == str(error.value)
 
 
 def test_rounding_of_a_sum_is_no_violation() -> None:
@@ -109,13 +116,13 @@ def test_rounding_of_a_sum_is_no_violation() -> None:
 @pytest.mark.parametrize("column", ["prediction", "prediction_1", "decision"])
 def test_a_number_that_is_not_finite(bad, column) -> None:
     regressor = LinearRegression().fit(X, X[:, 0])
-    with pytest.raises(OutputViolation, match=f"{column}: 1 values are not finite"):
+    with pytest.raises(OutputViolation, match=f"{column}: 1 of 2 values are not finite"):
         outputs.check(regressor, pd.DataFrame({column: [1.0, bad]}))
 
 
 def test_several_targets_are_looked_at_too() -> None:
     frame = pd.DataFrame({"prediction_0": [1], "probability_0_1": [1.2]})
-    with pytest.raises(OutputViolation, match="probability_0_1: probabilities outside"):
+    with pytest.raises(OutputViolation, match="probability_0_1: 1 of 1 probabilities outside"):
         outputs.check(CLASSIFIER, frame)
 
 
