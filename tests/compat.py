@@ -31,6 +31,8 @@ TOOLS = (
     "matplotlib",
     "uv",
     "virtualenv",
+    "pandera",
+    "schemathesis",
 )
 
 

@@ -54,9 +54,14 @@ SHIPPED_NEEDS = {
     "uvloop",
 }
 # They come with MLflow, whose errors are told apart by theirs.
-ONLY_IN = {"requests": "_mlflow", "sqlalchemy": "_mlflow", "importlib_metadata": "artifact"}
+ONLY_IN = {
+    "requests": "_mlflow",
+    "sqlalchemy": "_mlflow",
+    "importlib_metadata": "artifact",
+    "pandera": "contract",
+}
 # One file each, so that what is optional is asked for in one place.
-ONE_FILE = {"pyspark", "psycopg", "boto3", "uvloop"}
+ONE_FILE = {"pyspark", "psycopg", "boto3", "uvloop", "pandera"}
 
 
 def part_of(file: Path) -> str:

@@ -32,6 +32,7 @@ RUNTIME = (
     "skops",
     "prometheus-client",
     "uvloop",
+    "httptools",
 )
 
 

@@ -17,7 +17,7 @@ from asfitted.errors import AsfittedError
 
 # MLflow takes seconds to import: a command's module is imported when it is called.
 _COMMANDS = {
-    "contract": ("asfitted.cli.contract", "Infer, show and check a data contract."),
+    "contract": ("asfitted.cli.contract", "Infer, show, compare, export and check a data contract."),
     "history": ("asfitted.cli.registry", "Show the decisions about a model's alias."),
     "log": ("asfitted.cli.log", "Read the prediction log."),
     "promote": ("asfitted.cli.registry", "Move an alias to a version, if its gates pass."),

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from asfitted.contract.column import FrozenModel
 from asfitted.errors import CheckFailed, Violation
 
-_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", re.ASCII)
+_FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 
 class Check(FrozenModel):

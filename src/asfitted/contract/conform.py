@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,15 +11,16 @@ import numpy as np
 import pandas as pd
 
 from asfitted.contract.checks import broken
-from asfitted.contract.column import Column
 from asfitted.contract.kinds import read_column
-from asfitted.contract.reading import ReadColumn
+from asfitted.contract.plain import Plain, plain, plain_values
 from asfitted.contract.schema import DataContract
 from asfitted.errors import ContractViolation, Violation
 
 # Marks a conformed frame, so that conforming it again neither shifts its moments
 # a second time nor refuses the 0.0 and 1.0 of a boolean that may miss.
 CONFORMED = "asfitted_conformed"
+# Looking for the column that was meant takes time for each one that is not.
+_HINTS = 20
 
 
 @dataclass(frozen=True)
@@ -90,20 +92,71 @@ def conform(
     CheckFailed
         Where a row check is broken itself.
     """
-    violations = _frame_problems(contract, frame)
-    # Nothing can be read from what is no frame, or of a column that is two.
-    if any(v.rule in {"frame", "duplicate"} for v in violations):
-        raise ContractViolation(violations, mend=_frame_mend(contract, frame))
+    if not isinstance(frame, pd.DataFrame):
+        what = f"a DataFrame with named columns is needed, not {type(frame).__name__}"
+        raise ContractViolation(
+            [Violation("", "frame", what)], mend="pass a pandas DataFrame, one row per prediction"
+        )
+    twice = frame.columns[frame.columns.duplicated()].unique()
+    if len(twice):
+        # Nothing can be read of a column that is two.
+        problems = [Violation(str(n), "duplicate", "the column stands there twice") for n in twice]
+        problems += _name_problems(contract, list(frame.columns))
+        raise ContractViolation(problems, mend=_name_mend(contract, list(frame.columns)))
+    table = _Table(
+        list(frame.columns),
+        frame.index,
+        lambda name: plain(frame[name]),
+        bool(frame.attrs.get(CONFORMED)),
+    )
+    return _conform(contract, table, keys, checks)
+
+
+def conform_rows(
+    contract: DataContract, columns: Mapping[str, Sequence[Any]], n_rows: int
+) -> Conformed:
+    """Return what `conform` gives for the frame of these columns, without that frame.
+
+    Parameters
+    ----------
+    contract : DataContract
+    columns : mapping of str to sequence of length n_rows
+        Of JSON's types, None for missing.
+    n_rows : int
+
+    Raises
+    ------
+    ContractViolation, CheckFailed
+        As `conform`.
+    """
+    index = pd.RangeIndex(n_rows)
+    table = _Table(list(columns), index, lambda name: plain_values(columns[name]), False)
+    return _conform(contract, table, True, True)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What is conformed: its columns' names, and each in plain form when asked for."""
+
+    names: list[Any]
+    index: pd.Index[Any]
+    plain: Callable[[str], Plain]
+    is_conformed: bool
+
+
+def _conform(contract: DataContract, table: _Table, keys: bool, checks: bool) -> Conformed:
+    violations = _name_problems(contract, table.names)
     absent = {v.column for v in violations if v.rule == "missing_column"}
-    mend = _frame_mend(contract, frame) if violations else ""
-    n_rows = len(frame)
-    is_conformed = bool(frame.attrs.get(CONFORMED))
+    mend = _name_mend(contract, table.names) if violations else ""
+    n_rows = len(table.index)
+    there = set(table.names)
     columns: dict[str, Any] = {}
     findings: list[Finding] = []
     for name, column in contract.columns.items():
         if name in absent or (name in contract.keys and not keys):
             continue
-        read = _read(frame, name, column, is_conformed)
+        source = table.plain(name) if name in there else plain_values([None] * n_rows)
+        read = read_column(source, column, is_conformed=table.is_conformed)
         violations += [
             Violation(name, rule, what, tuple(np.flatnonzero(mask).tolist()), n_rows)
             for rule, what, mask in read.problems
@@ -117,63 +170,57 @@ def conform(
     if contract.extra_columns == "ignore":
         findings += [
             Finding(str(extra), "extra_column", np.arange(n_rows))
-            for extra in frame.columns
+            for extra in table.names
             if extra not in contract.columns
         ]
-    features = _table({n: columns[n] for n in contract.features}, frame.index)
+    features = _frame({n: columns[n] for n in contract.features}, table.index)
     key_columns = {n: columns[n] for n in contract.keys if n in columns}
     features.attrs[CONFORMED] = True
-    if checks:
+    if checks and contract.row_checks:
         refused = broken(contract.row_checks, features.reset_index(drop=True))
         if refused:
             raise ContractViolation(refused)
-    return Conformed(features, _table(key_columns, frame.index), tuple(findings))
+    return Conformed(features, _frame(key_columns, table.index), tuple(findings))
 
 
-def _table(columns: dict[str, Any], index: pd.Index[Any]) -> pd.DataFrame:
+def _frame(columns: dict[str, Any], index: pd.Index[Any]) -> pd.DataFrame:
     # Text stays objects: what pandas infers for it differs between its releases and
     # between columns with and without rows.
     held = {
         name: pd.Series(values, dtype=object) if values.dtype == object else values
         for name, values in columns.items()
     }
-    table = pd.DataFrame(held, index=pd.RangeIndex(len(index)))
-    table.index = index
-    return table
+    frame = pd.DataFrame(held, index=pd.RangeIndex(len(index)))
+    frame.index = index
+    return frame
 
 
-def _read(frame: pd.DataFrame, name: str, column: Column, is_conformed: bool) -> ReadColumn:
-    if name in frame.columns:
-        return read_column(frame[name], column, is_conformed=is_conformed)
-    return read_column(pd.Series([None] * len(frame), dtype=object), column)
-
-
-def _frame_problems(contract: DataContract, frame: pd.DataFrame) -> list[Violation]:
-    if not isinstance(frame, pd.DataFrame):
-        kind = type(frame).__name__
-        return [Violation("", "frame", f"a DataFrame with named columns is needed, not {kind}")]
-    problems = [
-        Violation(str(name), "duplicate", "the column stands there twice")
-        for name in frame.columns[frame.columns.duplicated()].unique()
-    ]
+def _name_problems(contract: DataContract, names: list[Any]) -> list[Violation]:
+    problems: list[Violation] = []
     if contract.extra_columns == "refuse":
-        for name in frame.columns:
+        for name in dict.fromkeys(names):
             if name not in contract.columns:
-                near = difflib.get_close_matches(str(name), list(contract.columns), n=1)
-                hint = f"; did you mean {near[0]}?" if near else ""
+                near = _near(str(name), contract) if len(problems) < _HINTS else ""
+                hint = f"; did you mean {near}?" if near else ""
                 problems.append(
                     Violation(str(name), "extra_column", f"not a column of the contract{hint}")
                 )
+    there = set(names)
     problems += [
         Violation(name, "missing_column", "the column is not there and may not miss")
         for name, column in contract.columns.items()
-        if name not in frame.columns and not column.may_miss and name not in contract.keys
+        if name not in there and not column.may_miss and name not in contract.keys
     ]
     return problems
 
 
-def _frame_mend(contract: DataContract, frame: pd.DataFrame) -> str:
-    if not isinstance(frame, pd.DataFrame):
-        return "pass a pandas DataFrame, one row per prediction"
-    there = ", ".join(map(str, frame.columns[:20])) or "none"
+def _near(name: str, contract: DataContract) -> str:
+    """Return the column that `name` may be a misspelling of, or ""."""
+    if len(name) > 2 * max(map(len, contract.columns)):
+        return ""
+    return next(iter(difflib.get_close_matches(name, list(contract.columns), n=1)), "")
+
+
+def _name_mend(contract: DataContract, names: list[Any]) -> str:
+    there = ", ".join(map(str, names[:20])) or "none"
     return f"the contract's columns are {', '.join(contract.columns)}; there are {there}"

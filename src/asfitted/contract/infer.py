@@ -285,7 +285,7 @@ def _datetime(series: pd.Series[Any]) -> list[_Line]:
     read = Column.model_validate({"kind": "datetime", "missing": "pass", "zone": zone})
     from asfitted.contract.kinds import read_column
 
-    got = read_column(series, read)
+    got = read_column(plain(series), read)
     if got.problems:
         raise ContractInvalid(
             "; ".join(what for _, what, _ in got.problems),

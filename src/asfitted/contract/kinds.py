@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 from asfitted.contract.column import Column, Fill
 from asfitted.contract.datetimes import read_datetime
 from asfitted.contract.numbers import read_integer, read_number, whole_numbers
-from asfitted.contract.plain import Array, Plain, plain
+from asfitted.contract.plain import Array, Plain
 from asfitted.contract.reading import ReadColumn, note_missing
 
 
@@ -45,16 +46,16 @@ def _category(source: Plain, column: Column, out: ReadColumn) -> None:
     labels = column.labels
     present = ~source.missing
     received: Array = source.values
+    known, dtype = _lookup(labels)
     if isinstance(labels[0], str):
         good = present & _are_text(source)
         out.refuse("type", "values are not text", present & ~good)
-        index = pd.Index(labels, dtype=object)
-        texts = source.values.astype(object)
-        texts[~good] = None
-        codes = index.get_indexer(pd.Index(texts, dtype=object))
+        given = zip(source.values, good, strict=True)
+        found = (known.get(value, -1) if is_text else -1 for value, is_text in given)
+        codes = np.fromiter(found, "int64", len(good))
     else:
         received, good = whole_numbers(source, out)
-        codes = pd.Index(labels, dtype="int64").get_indexer(received)
+        codes = dtype.categories.get_indexer(received)
     codes = np.where(good, codes, -1)
     unknown = good & (codes < 0)
     if column.unknown == "refuse":
@@ -69,8 +70,15 @@ def _category(source: Plain, column: Column, out: ReadColumn) -> None:
         out.note("unknown_category", unknown, received)
     if isinstance(column.missing, Fill):
         codes = np.where(codes < 0, labels.index(column.missing.fill), codes)  # type: ignore[arg-type]
+    out.values = pd.Categorical.from_codes(codes, dtype=dtype)
+
+
+@lru_cache(maxsize=4096)
+def _lookup(labels: tuple[Any, ...]) -> tuple[dict[Any, int], pd.CategoricalDtype]:
+    """Return the code of each label, and the dtype of the conformed column."""
     dtype = object if isinstance(labels[0], str) else "int64"
-    out.values = pd.Categorical.from_codes(codes, categories=pd.Index(labels, dtype=dtype))
+    categories = pd.CategoricalDtype(pd.Index(labels, dtype=dtype))
+    return {label: code for code, label in enumerate(labels)}, categories
 
 
 def _are_text(source: Plain) -> Array:
@@ -125,14 +133,13 @@ _READERS: dict[str, Callable[[Plain, Column, ReadColumn], None]] = {
 }
 
 
-def read_column(
-    series: pd.Series[Any], column: Column, *, is_conformed: bool = False
-) -> ReadColumn:
+def read_column(source: Plain, column: Column, *, is_conformed: bool = False) -> ReadColumn:
     """Return one column as the pipeline sees it, with what is wrong and what was mended.
 
     Parameters
     ----------
-    series : Series of shape (n_rows,)
+    source : Plain
+        Of n_rows values.
     column : Column
     is_conformed : bool, default False
         Naive moments are in UTC already, whatever the column's zone, and a
@@ -140,9 +147,9 @@ def read_column(
     """
     out = ReadColumn()
     if column.kind == "datetime":
-        read_datetime(plain(series), column, out, is_conformed)
+        read_datetime(source, column, out, is_conformed)
     elif column.kind == "boolean":
-        _boolean(plain(series), column, out, is_conformed)
+        _boolean(source, column, out, is_conformed)
     else:
-        _READERS[column.kind](plain(series), column, out)
+        _READERS[column.kind](source, column, out)
     return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,18 @@ def plain(series: pd.Series[Any]) -> Plain:
             return Plain("moment_utc", utc.to_numpy(dtype="datetime64[us]"), missing)
         return Plain("moment", series.to_numpy(dtype="datetime64[us]"), missing)
     return _objects(series.to_numpy(dtype=object), missing)
+
+
+def plain_values(values: Sequence[Any]) -> Plain:
+    """Return values of JSON's types, None for missing, in plain form.
+
+    What `plain` gives for a Series of these objects, without the Series.
+    """
+    array = np.empty(len(values), dtype=object)
+    # Assigned, not converted: numpy would make a nested list a second dimension.
+    array[:] = values
+    missing = np.fromiter((value is None for value in values), bool, len(values))
+    return _objects(array, missing)
 
 
 def _numpy(series: pd.Series[Any], dtype: str, filler: Any) -> Array:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from asfitted.contract.conform import Conformed
+    from asfitted.contract.diff import Change
 
 
 class Limits(FrozenModel):
@@ -130,7 +132,7 @@ class DataContract(FrozenModel):
         """The columns that the pipeline sees, in order."""
         return tuple(name for name in self.columns if name not in self.keys)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of what the contract says; comments and layout do not count.
 
@@ -292,6 +294,35 @@ class DataContract(FrozenModel):
     def __repr__(self) -> str:
         kinds = ", ".join(f"{name}: {column.kind}" for name, column in self.columns.items())
         return f"DataContract({kinds})"
+
+    def _repr_html_(self) -> str:
+        from asfitted.contract.html import to_html
+
+        return to_html(self)
+
+    def diff(self, new: DataContract) -> tuple[Change, ...]:
+        """Return what `new` says differently; see `asfitted.contract.diff`."""
+        from asfitted.contract.diff import diff
+
+        return diff(self, new)
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of one row as it travels; see `asfitted.contract.export`."""
+        from asfitted.contract.export import json_schema
+
+        return json_schema(self)
+
+    def to_pandera(self) -> Any:
+        """Return the pandera schema of a conformed frame; see `asfitted.contract.pandera`.
+
+        Raises
+        ------
+        ConfigError
+            Where pandera is not installed.
+        """
+        from asfitted.contract.pandera import to_pandera
+
+        return to_pandera(self)
 
 
 def _path(error: Any) -> list[str]:

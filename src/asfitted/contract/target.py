@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from asfitted.contract.kinds import read_column
+from asfitted.contract.plain import plain
 from asfitted.contract.schema import DataContract
 from asfitted.errors import ContractInvalid, ContractViolation, Violation
 
@@ -53,13 +54,14 @@ def check_target(y: Any, contract: DataContract) -> Any:
     given = named(y, list(contract.target))
     violations, columns = [], {}
     for name, column in contract.target.items():
-        read = read_column(given[name], column)
+        read = read_column(plain(given[name]), column)
         violations += [
             Violation(name, rule, what, tuple(np.flatnonzero(mask).tolist()), len(given))
             for rule, what, mask in read.problems
         ]
-        values = read.values
-        columns[name] = np.asarray(values) if isinstance(values, pd.Categorical) else values
+        values = np.asarray(read.values)
+        # What pandas infers for text differs between its releases.
+        columns[name] = pd.Series(values, dtype=values.dtype, index=given.index)
     if violations:
         raise ContractViolation(violations, "the target")
     checked = pd.DataFrame(columns, index=given.index)
@@ -76,12 +78,21 @@ def named(y: Any, names: list[str]) -> pd.DataFrame:
                 "the target",
                 f"there are {', '.join(map(str, y.columns[:20])) or 'no columns'}",
             )
+        twice = [name for name in names if isinstance(y[name], pd.DataFrame)]
+        if twice:
+            what = "the column stands there twice"
+            raise ContractViolation(
+                [Violation(name, "duplicate", what) for name in twice], "the target"
+            )
         return y
     if isinstance(y, pd.Series):
         frame = y.to_frame()
     else:
-        array = np.asarray(y)
-        frame = pd.DataFrame(array if array.ndim <= 2 else array.reshape(len(array), -1))
+        try:
+            frame = pd.DataFrame(np.asarray(y))
+        except ValueError as error:
+            what = "neither one value a row nor the same number of values in each"
+            raise ContractViolation([Violation("", "shape", what)], "the target") from error
     if frame.shape[1] != len(names):
         what = f"{frame.shape[1]} columns, the contract has {len(names)}: {', '.join(names)}"
         raise ContractViolation([Violation("", "shape", what)], "the target")

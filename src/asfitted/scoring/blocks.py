@@ -31,6 +31,24 @@ def take(table: Any, rows: Any) -> Any:
     return table[rows]
 
 
+def laid_out(table: Any) -> Any:
+    """Return the same rows, lying in memory in one order whatever they came from.
+
+    BLAS takes another path for C order than for Fortran order. pandas and numpy keep
+    the order in which rows were taken, put together or computed: it would follow the
+    company of a row, and whether the step before ran on all rows or on a block.
+    """
+    if isinstance(table, pd.DataFrame):
+        columns = {i: column for i, (_, column) in enumerate(table.items())}
+        frame = pd.DataFrame(columns, index=table.index, copy=True)
+        frame.columns, frame.attrs = table.columns, table.attrs
+        return frame
+    if scipy.sparse.issparse(table):
+        rows = table.tocsr()
+        return rows if rows.has_sorted_indices else rows.sorted_indices()
+    return np.ascontiguousarray(table) if isinstance(table, np.ndarray) else table
+
+
 def is_several(result: Any) -> bool:
     """Whether `result` is a list of tables, one per target, and not a list of rows."""
     return (
@@ -73,6 +91,9 @@ def in_blocks(function: Callable[[Any], Any], table: Any, size: int = BLOCK_ROWS
     """
     total = n_rows(table)
     results = []
+    if isinstance(table, pd.DataFrame):
+        # What is taken from one row alone would lie in the other order.
+        table = laid_out(take(table, [0, 0]) if total == 1 else table)
     for start in range(0, total, size):
         stop = min(start + size, total)
         rows = np.arange(start, start + size)
@@ -80,6 +101,8 @@ def in_blocks(function: Callable[[Any], Any], table: Any, size: int = BLOCK_ROWS
         if isinstance(block, (pd.DataFrame, pd.Series)):
             # A repeated row repeats its label too, on which a step may join.
             block = block.reset_index(drop=True)
+        else:
+            block = laid_out(block)
         results.append(_head(function(block), stop - start))
     return _stack(results)
 

@@ -84,14 +84,27 @@ def answer(outputs: pd.DataFrame, predict_fn: PredictFn) -> Any:
     DataFrame
         Otherwise: columns ``prediction``, ``probability_<class>``.
     """
-    probabilities = outputs.columns.str.startswith(PROBABILITY)
-    predictions = outputs.columns.str.startswith(PREDICTION)
     if predict_fn == "predict":
-        chosen = outputs.loc[:, predictions]
-        return chosen[PREDICTION].to_numpy() if PREDICTION in chosen else chosen
-    return outputs.loc[
-        :, probabilities if predict_fn == "predict_proba" else probabilities | predictions
-    ]
+        single = PREDICTION in outputs
+        return outputs[PREDICTION].to_numpy() if single else outputs[_named(outputs, PREDICTION)]
+    probabilities = _named(outputs, PROBABILITY)
+    if predict_fn == "predict_proba":
+        return outputs[probabilities]
+    return outputs[_named(outputs, PREDICTION) + probabilities]
+
+
+def _named(outputs: pd.DataFrame, prefix: str) -> list[str]:
+    return [name for name in outputs.columns if name.startswith(prefix)]
+
+
+def listed(outputs: pd.DataFrame, predict_fn: PredictFn) -> list[Any]:
+    """Return what the callers asked for as MLflow's server gives it: one item per row."""
+    given = answer(outputs, predict_fn)
+    if not isinstance(given, pd.DataFrame):
+        return list(given.tolist())
+    names = [str(name) for name in given.columns]
+    rows = zip(*(given[name].tolist() for name in given.columns), strict=True)
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def refuse_predict_fn(estimator: Any, predict_fn: str) -> None:
@@ -137,10 +150,10 @@ def check(estimator: Any, outputs: pd.DataFrame) -> None:
             said.append((name, "probability", "probabilities outside [0, 1]", outside))
         elif values.dtype == object:
             said.append((name, "missing", "values are missing", pd.isna(values)))
-    probabilities = outputs.loc[:, outputs.columns.str.startswith(PROBABILITY)]
+    probabilities = _named(outputs, PROBABILITY)
     single = PREDICTION in outputs
-    if single and probabilities.shape[1]:
-        sums = probabilities.to_numpy(dtype="float64").sum(axis=1)
+    if single and probabilities:
+        sums = sum(outputs[name].to_numpy(dtype="float64") for name in probabilities)
         apart = np.abs(sums - 1) > _SUM_ATOL
         said.append(("", "probability_sum", "rows' probabilities do not sum to 1", apart))
     if single and is_classifier(estimator) and hasattr(estimator, "classes_"):
@@ -172,7 +185,7 @@ def check_declared(
     declared = contract.output
     said: list[tuple[str, str, str, Any]] = []
     bounded = declared.min is not None or declared.max is not None
-    for name in outputs.columns[outputs.columns.str.startswith(PREDICTION)] if bounded else []:
+    for name in _named(outputs, PREDICTION) if bounded else []:
         values = outputs[name].to_numpy()
         if values.dtype.kind not in "iuf":
             raise ContractInvalid(

@@ -37,6 +37,21 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Entries:
+    """What goes on record of each row: lists of length n_rows."""
+
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    findings: list[list[dict[str, str]]]
+    keys: list[dict[str, Any]]
+
+    def part(self, start: int, stop: int) -> Entries:
+        """Return those of the rows from `start` to before `stop`."""
+        rows = slice(start, stop)
+        return Entries(self.inputs[rows], self.outputs[rows], self.findings[rows], self.keys[rows])
+
+
+@dataclass(frozen=True)
 class Recorder:
     """Puts answers on record, durably, before they are given.
 
@@ -72,26 +87,33 @@ class Recorder:
         RecordError
             The answer must not be given then.
         """
-        return self.journal.append(
-            self.batch(contract, conformed, outputs, received_at, latency_us)
-        )
+        entries = self.entries(contract, conformed, outputs)
+        return self.journal.append(self.batch(contract, entries, received_at, latency_us))
 
-    def batch(
-        self,
-        contract: DataContract,
-        conformed: Conformed,
-        outputs: pd.DataFrame,
-        received_at: datetime,
-        latency_us: int,
-        request_id: str = "",
-        batch_id: str = "",
-    ) -> Batch:
-        """Return what is to be recorded of one call, with the field policy applied."""
+    def entries(
+        self, contract: DataContract, conformed: Conformed, outputs: pd.DataFrame
+    ) -> Entries:
+        """Return what is to be recorded of each row, with the field policy applied."""
         inputs, keys = received(contract, conformed)
         findings: list[list[dict[str, str]]] = [list(self.marks) for _ in range(len(outputs))]
         for finding in conformed.findings:
             for row in finding.rows:
                 findings[row].append({"column": finding.column, "rule": finding.rule})
+        if self.policy.fields:
+            inputs = [self.policy.apply(row) for row in inputs]
+            keys = [self.policy.apply(row) for row in keys]
+        return Entries(inputs, records(outputs), findings, keys)
+
+    def batch(
+        self,
+        contract: DataContract,
+        entries: Entries,
+        received_at: datetime,
+        latency_us: int,
+        request_id: str = "",
+        batch_id: str = "",
+    ) -> Batch:
+        """Return the record of one call."""
         return Batch(
             request_id=request_id or uuid.uuid4().hex,
             batch_id=batch_id or uuid.uuid4().hex,
@@ -101,10 +123,10 @@ class Recorder:
             model_version=self.identity.version,
             model_digest=self.identity.digest,
             contract_digest=contract.digest,
-            inputs=[self.policy.apply(row) for row in inputs],
-            outputs=records(outputs),
-            findings=findings,
-            keys=[self.policy.apply(row) for row in keys],
+            inputs=entries.inputs,
+            outputs=entries.outputs,
+            findings=entries.findings,
+            keys=entries.keys,
             params={},
             latency_us=latency_us,
             source=self.source,  # type: ignore[arg-type]
@@ -175,16 +197,26 @@ def _rows(columns: Mapping[str, list[Any]], n_rows: int) -> list[dict[str, Any]]
 
 def _json_values(series: pd.Series[Any], kind: str) -> list[Any]:
     """Return a conformed column as JSON has it: null for missing, ISO 8601 for moments."""
-    missing = series.isna().to_numpy()
+    held = series.array
+    if isinstance(held, pd.Categorical):
+        labels = [*held.categories.tolist(), None]
+        return [labels[code] for code in held.codes.tolist()]
+    values = series.to_numpy()
     if kind == "datetime":
-        values = series.to_numpy().astype("datetime64[us]")
-        listed: list[Any] = np.datetime_as_string(values, unit="us", timezone="UTC").tolist()
-    elif kind == "boolean":
-        listed = [value == 1 for value in series.tolist()]
-    elif kind == "integer":
-        listed = np.where(missing, 0, series.to_numpy()).astype("int64").tolist()
-    else:
-        listed = series.tolist()
-    if missing.any():
-        return [None if gone else value for value, gone in zip(listed, missing, strict=True)]
-    return listed
+        moments = values.astype("datetime64[us]")
+        listed = np.datetime_as_string(moments, unit="us", timezone="UTC").tolist()
+        return _with_nulls(listed, np.isnat(moments))
+    if values.dtype.kind != "f":
+        # Only a key of text may miss here; everything else has its default by now.
+        return [None if value is None or value != value else value for value in values.tolist()]
+    missing = np.isnan(values)
+    if kind == "number":
+        return _with_nulls(values.tolist(), missing)
+    whole = np.where(missing, 0, values).astype("bool" if kind == "boolean" else "int64")
+    return _with_nulls(whole.tolist(), missing)
+
+
+def _with_nulls(listed: list[Any], missing: np.ndarray[Any, Any]) -> list[Any]:
+    if not missing.any():
+        return listed
+    return [None if gone else value for value, gone in zip(listed, missing, strict=True)]

@@ -14,8 +14,8 @@ from sklearn.utils import _safe_indexing
 
 from asfitted.errors import AsfittedError, BatchDependent
 from asfitted.scoring import outputs
-from asfitted.scoring.blocks import in_blocks, is_several, n_rows, take
-from asfitted.scoring.scorer import Steps, quiet_and_single
+from asfitted.scoring.blocks import in_blocks, is_several, laid_out, n_rows, take
+from asfitted.scoring.scorer import Steps, quiet_and_single, through
 
 SAMPLE_ROWS = 200
 _ALONE = 16
@@ -64,7 +64,7 @@ def plan(steps: Steps, conformed: pd.DataFrame) -> int:
     BatchDependent
         Names the step whose answer moves by more than rounding.
     """
-    sample: Any = conformed.iloc[:SAMPLE_ROWS].reset_index(drop=True)
+    sample: Any = laid_out(conformed.iloc[:SAMPLE_ROWS].reset_index(drop=True))
     table = sample
     whole_steps, all_exact = 0, True
     with quiet_and_single():
@@ -104,7 +104,7 @@ def _prove(name: str, step: Any, call: Callable[[Any], Any], table: Any) -> tupl
                 name,
                 "put columns together by position (to_numpy()), or keep the index of what came in",
             )
-    return exact, reference
+    return exact, laid_out(reference)
 
 
 def _tried(name: str, step: Any, call: Callable[[Any], Any], table: Any, part: Any) -> Any:
@@ -133,14 +133,11 @@ def _prove_together(steps: Steps, whole_steps: int, sample: pd.DataFrame) -> Non
     estimator = steps[-1][1]
 
     def rest(block: Any) -> list[Any]:
-        for _, step in steps[whole_steps:-1]:
-            block = step.transform(block)
+        block = through(steps[whole_steps:-1], block)
         return [getattr(estimator, method)(block) for method in outputs.methods(estimator)]
 
     def scored(table: Any) -> Any:
-        for _, step in steps[:whole_steps]:
-            table = step.transform(table)
-        return in_blocks(rest, table)
+        return in_blocks(rest, through(steps[:whole_steps], laid_out(table)))
 
     reference = scored(_rows(sample, np.arange(len(sample))))
     for rows in companies(len(sample)):

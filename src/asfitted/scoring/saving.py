@@ -27,11 +27,12 @@ from asfitted.errors import (
 )
 from asfitted.scoring import outputs, proof
 from asfitted.scoring.check_proof import prove_checks
+from asfitted.scoring.direct import agrees
 from asfitted.scoring.loading import sample
 from asfitted.scoring.outputs import PredictFn
 from asfitted.scoring.probes import probe
 from asfitted.scoring.rowwise import SAMPLE_ROWS, plan
-from asfitted.scoring.scorer import Scorer, unwrap
+from asfitted.scoring.scorer import Scorer, quiet_and_single, unwrap
 
 GOLDEN_ROWS = 100
 
@@ -50,6 +51,7 @@ class Built:
     contract: DataContract
     predict_fn: PredictFn
     whole_steps: int
+    direct: bool
     fields: Mapping[str, str]
     model_file: str
     serialization_format: str
@@ -86,8 +88,11 @@ def build(
     fields = config.field_policy(name)
     with of_model(files):
         scorer.whole_steps = _planned(scorer, conformed)
-        probe(scorer, conformed)
-        prove_checks(scorer, sample(conformed, SAMPLE_ROWS))
+        probes, _ = probe(scorer, conformed)
+        proved_on = sample(conformed, SAMPLE_ROWS)
+        prove_checks(scorer, proved_on)
+        with quiet_and_single():
+            direct = agrees(scorer.steps[0][1], scorer.contract, [proved_on, probes])
         examples = _without_secrets(sample(conformed, GOLDEN_ROWS), scorer.contract, fields)
         expected = scorer.score(examples)
     with _whole_or_nothing(root):
@@ -106,6 +111,7 @@ def build(
                 contract=scorer.contract,
                 predict_fn=predict_fn,
                 whole_steps=scorer.whole_steps,
+                direct=direct,
                 fields=fields,
                 model_file=layout.SKOPS if written == "skops" else layout.PICKLE,
                 serialization_format=written,

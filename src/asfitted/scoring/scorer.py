@@ -15,6 +15,7 @@ from asfitted.contract import Conform, DataContract
 from asfitted.errors import NotConformed
 from asfitted.scoring import outputs
 from asfitted.scoring.blocks import in_blocks, laid_out
+from asfitted.scoring.direct import DirectColumns
 
 Steps = list[tuple[str, Any]]
 
@@ -73,6 +74,13 @@ def quiet_and_single() -> Iterator[None]:
         yield
 
 
+def through(steps: Steps, table: Any) -> Any:
+    """Return what `steps` make of a table, which each gets in the same order of memory."""
+    for _, step in steps:
+        table = laid_out(step.transform(table))
+    return table
+
+
 class Scorer:
     """A fitted pipeline without its first step, called so that rows do not touch.
 
@@ -84,11 +92,17 @@ class Scorer:
         How many of the steps after `Conform` were proved to give each row the
         same bits in any company; they run on all rows at once, the rest in
         fixed blocks.
+    direct : bool, default False
+        Whether the first of them was proved to give the same bits when it is called
+        as `DirectColumns`.
     """
 
-    def __init__(self, pipeline: Any, whole_steps: int = 0) -> None:
+    def __init__(self, pipeline: Any, whole_steps: int = 0, *, direct: bool = False) -> None:
         self.contract, self.steps = split(pipeline)
         self.whole_steps = whole_steps
+        if direct:
+            name, step = self.steps[0]
+            self.steps = [(name, DirectColumns(step, self.contract)), *self.steps[1:]]
 
     @property
     def estimator(self) -> Any:
@@ -134,9 +148,11 @@ class Scorer:
             # its input must not write into what goes on record.
             table: Any = conformed.reset_index(drop=True)
             if self.whole_steps:
-                table = laid_out(table)
-            for _, step in self.steps[: self.whole_steps]:
-                table = step.transform(table)
+                # A direct step lays out what it takes.
+                direct = isinstance(self.steps[0][1], DirectColumns)
+                table = through(
+                    self.steps[: self.whole_steps], table if direct else laid_out(table)
+                )
             called = outputs.methods(self.estimator)
             results = in_blocks(self._rest, table)
         named = outputs.name_outputs(self.estimator, dict(zip(called, results, strict=True)))
@@ -144,6 +160,5 @@ class Scorer:
         return named
 
     def _rest(self, block: Any) -> list[Any]:
-        for _, step in self.steps[self.whole_steps : -1]:
-            block = step.transform(block)
+        block = through(self.steps[self.whole_steps : -1], block)
         return [getattr(self.estimator, m)(block) for m in outputs.methods(self.estimator)]

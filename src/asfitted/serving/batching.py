@@ -7,23 +7,34 @@ import logging
 import queue
 import threading
 import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import accumulate
 from time import perf_counter_ns
 
+import numpy as np
 import pandas as pd
 
 from asfitted.contract import Conformed, Finding
-from asfitted.scoring import FittedModel
-from asfitted.scoring.model import Answered
+from asfitted.contract.conform import conform_rows
+from asfitted.errors import ContractViolation
+from asfitted.scoring import FittedModel, outputs
 from asfitted.serving import metrics
+from asfitted.serving.replies import Reply, success
 from asfitted.wire.rows import Rows, merged
 
 logger = logging.getLogger(__name__)
 
-# A big request is scored in pieces of this many rows, and what came meanwhile is
-# scored between two of them.
+# A request of more rows is scored in pieces of this many, and what came meanwhile
+# is scored between two of them.
 PIECE_ROWS = 1024
+# Turns of the event loop without a new request after which it counts as idle; one
+# takes some 20 microseconds.
+_QUIET_TURNS = 24
+# Big requests are read, held to the contract and recorded beside the scoring thread.
+_BESIDE = 2
 
 
 @dataclass
@@ -33,24 +44,16 @@ class Job:
     Attributes
     ----------
     future : asyncio.Future
-        Gets an `Answered`, or the error.
+        Gets the `Reply` of a success, or the error.
     """
 
     rows: Rows
     request_id: str
-    future: asyncio.Future[Answered]
+    future: asyncio.Future[Reply]
     received_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     started_ns: int = field(default_factory=perf_counter_ns)
-    conformed: Conformed | None = None
-    pieces: list[pd.DataFrame] = field(default_factory=list)
-    done_rows: int = 0
     ended: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def left(self) -> int:
-        """Rows that are not scored yet."""
-        return self.rows.n_rows - self.done_rows
 
     def end(self) -> bool:
         """Claim the right to say how the request ends: its record, or its caller's patience.
@@ -61,18 +64,46 @@ class Job:
             first, self.ended = not self.ended, True
             return first
 
-    def settle(self, result: Answered | BaseException) -> None:
-        """Hand the result to the event loop."""
-        self.future.get_loop().call_soon_threadsafe(_settle, self.future, result)
 
+@dataclass
+class Group:
+    """Requests whose rows are one conformed table.
 
-def _settle(future: asyncio.Future[Answered], result: Answered | BaseException) -> None:
-    if future.done():
-        return
-    if isinstance(result, BaseException):
-        future.set_exception(result)
-    else:
-        future.set_result(result)
+    Attributes
+    ----------
+    jobs : list of Job
+        In the order of their rows.
+    conformed : Conformed
+    pieces : list of DataFrame
+        Outputs so far.
+    """
+
+    jobs: list[Job]
+    conformed: Conformed
+    pieces: list[pd.DataFrame] = field(default_factory=list)
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.conformed.frame)
+
+    @property
+    def left(self) -> int:
+        """Rows that are not scored yet."""
+        return self.n_rows - sum(map(len, self.pieces))
+
+    def spans(self) -> Iterator[tuple[Job, int, int]]:
+        """Yield each request with its first row and the row after its last."""
+        ends = accumulate(job.rows.n_rows for job in self.jobs)
+        for job, stop in zip(self.jobs, ends, strict=True):
+            yield job, stop - job.rows.n_rows, stop
+
+    def alone(self) -> Iterator[Group]:
+        """Yield each request as a group of its own."""
+        for job, start, stop in self.spans():
+            whole = self.conformed
+            findings = tuple(_between(finding, start, stop) for finding in whole.findings)
+            part = Conformed(whole.frame.iloc[start:stop], whole.keys.iloc[start:stop], findings)
+            yield Group([job], part)
 
 
 class Batcher:
@@ -86,139 +117,207 @@ class Batcher:
 
     def __init__(self, model: FittedModel) -> None:
         self.model = model
-        self._waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Job | Group] = queue.SimpleQueue()
+        self._beside = ThreadPoolExecutor(_BESIDE, "asfitted-big")
         threading.Thread(target=self._run, name="asfitted-scoring", daemon=True).start()
 
     def submit(self, rows: Rows, request_id: str) -> Job:
-        """Put a request in line; its future gets what `FittedModel.answered` gives or raises."""
+        """Put a request in line; its future gets the reply once it is on record, or the error."""
         job = Job(rows, request_id, asyncio.get_running_loop().create_future())
-        self._waiting.put(job)
+        if rows.n_rows > PIECE_ROWS:
+            self._beside.submit(self._begin_big, job)
+        else:
+            self._waiting.put(job)
         return job
 
     def _run(self) -> None:
-        working: list[Job] = []
+        big: list[Group] = []
+        together = False
         while True:
-            fresh = [] if working else [self._waiting.get()]
+            fresh = [] if big else [self._waiting.get()]
+            if together and fresh and isinstance(fresh[0], Job):
+                self._let_in(fresh[0].future.get_loop())
             while not self._waiting.empty():
                 fresh.append(self._waiting.get())
+            big += [group for group in fresh if isinstance(group, Group)]
             try:
-                if fresh:
+                for jobs in _together([job for job in fresh if isinstance(job, Job)]):
                     with metrics.STAGES.labels("conform").time():
-                        working += self._conform(fresh)
-                if working:
-                    with metrics.STAGES.labels("score").time():
-                        self._score(_next(working))
-                done = [job for job in working if job.left == 0]
-                if done:
-                    with metrics.STAGES.labels("record").time():
-                        self._record(done)
+                        groups = self._conformed(jobs)
+                    for group in groups:
+                        self._score(group)
+                if big:
+                    # The one that ends first, so that all end as early as they can.
+                    self._score(min(big, key=lambda group: group.left))
             except Exception as error:
                 # A bug of ours; the thread must outlive it, and nobody wait for ever.
                 logger.exception("scoring failed")
-                for job in [*working, *fresh]:
-                    self._refuse(job, error)
-            working = [job for job in working if not job.ended]
+                for one in [*fresh, *big]:
+                    for job in one.jobs if isinstance(one, Group) else [one]:
+                        self._refuse(job, error)
+            together = len(fresh) > 1 or not self._waiting.empty()
+            big = [group for group in big if group.left and not group.jobs[0].ended]
 
-    def _conform(self, jobs: list[Job]) -> list[Job]:
-        """Hold the rows of each request to the contract; refuse those that break it."""
-        if len(jobs) > 1 and self._conform_together(jobs):
-            return jobs
-        for job in jobs:
-            try:
-                job.conformed = self.model.conform(job.rows.frame())
-            except Exception as error:
-                self._refuse(job, error)
-        return [job for job in jobs if job.conformed is not None]
+    def _let_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let the event loop send what is answered and read what has come, until it is idle.
 
-    def _conform_together(self, jobs: list[Job]) -> bool:
-        """Conform several requests in one go; False where that says nothing about each."""
-        shared = merged([job.rows for job in jobs])
-        if shared is None:
-            return False
-        try:
-            conformed = self.model.conform(shared.frame())
-        except Exception:
-            return False
-        start = 0
-        for job in jobs:
-            stop = start + job.rows.n_rows
-            job.conformed = Conformed(
-                conformed.frame.iloc[start:stop],
-                conformed.keys.iloc[start:stop],
-                tuple(_between(finding, start, stop) for finding in conformed.findings),
-            )
-            start = stop
-        return True
+        Callers that were answered together ask again together: without this, the first
+        of them would be scored alone while the others knock.
+        """
+        idle = threading.Event()
 
-    def _score(self, batch: list[tuple[Job, pd.DataFrame]]) -> None:
-        together = pd.concat([rows for _, rows in batch], ignore_index=True)
-        metrics.BATCH_ROWS.observe(len(together))
-        try:
-            scored = self.model.score(together)
-        except Exception as error:
-            if len(batch) == 1:
-                self._refuse(batch[0][0], error)
+        def turn(seen: int, quiet: int) -> None:
+            waiting = self._waiting.qsize()
+            quiet = 0 if waiting > seen else quiet + 1
+            if quiet < _QUIET_TURNS and waiting < PIECE_ROWS:
+                loop.call_soon(turn, waiting, quiet)
             else:
-                # One of them is the cause; alone each says for itself.
-                for one in batch:
-                    self._score([one])
-            return
-        start = 0
-        for job, rows in batch:
-            job.pieces.append(scored.iloc[start : start + len(rows)])
-            job.done_rows += len(rows)
-            start += len(rows)
+                idle.set()
 
-    def _record(self, jobs: list[Job]) -> None:
-        """Put finished requests on record in one append, then answer them."""
-        jobs = [job for job in jobs if job.end()]
-        recorder = self.model.recorder
-        if not jobs or recorder is None:
-            return
-        batch_id = uuid.uuid4().hex
+        loop.call_soon_threadsafe(turn, 0, 0)
+        idle.wait(timeout=1)
+
+    def _begin_big(self, job: Job) -> None:
+        for group in self._conformed([job]):
+            self._waiting.put(group)
+
+    def _conformed(self, jobs: list[Job]) -> list[Group]:
+        """Hold the rows to the contract; refuse the requests that break it, and only them."""
         try:
-            outputs = [pd.concat(job.pieces, ignore_index=True) for job in jobs]
-            recorded = recorder.journal.append_all(
-                [
-                    recorder.batch(
-                        self.model.contract,
-                        job.conformed,  # type: ignore[arg-type]
-                        scored,
-                        job.received_at,
-                        (perf_counter_ns() - job.started_ns) // 1000,
-                        job.request_id,
-                        batch_id,
-                    )
-                    for job, scored in zip(jobs, outputs, strict=True)
-                ]
-            )
+            return [Group(jobs, self._conform([job.rows for job in jobs]))]
+        except Exception as error:
+            if len(jobs) == 1:
+                self._refuse(jobs[0], error)
+                return []
+            blamed = _blamed(error, jobs)
+        others = [job for job in jobs if job not in blamed]
+        alone = [group for job in blamed for group in self._conformed([job])]
+        return alone + (self._conformed(others) if others else [])
+
+    def _conform(self, parts: list[Rows]) -> Conformed:
+        rows = parts[0] if len(parts) == 1 else merged(parts)
+        if rows.typed is not None:
+            return self.model.contract.conform(rows.typed)
+        return conform_rows(self.model.contract, rows.columns, rows.n_rows)
+
+    def _score(self, group: Group) -> None:
+        """Score a group, or the next piece of it; record and answer it when it is whole."""
+        start = group.n_rows - group.left
+        rows = group.conformed.frame
+        if group.n_rows > PIECE_ROWS:
+            rows = rows.iloc[start : start + PIECE_ROWS]
+        metrics.BATCH_ROWS.observe(len(rows))
+        try:
+            with metrics.STAGES.labels("score").time():
+                group.pieces.append(self.model.score(rows))
+        except Exception as error:
+            if len(group.jobs) == 1:
+                self._refuse(group.jobs[0], error)
+                return
+            # One of them is the cause; alone each says for itself.
+            for one in group.alone():
+                self._score(one)
+            return
+        if group.n_rows > PIECE_ROWS and not group.left:
+            self._beside.submit(self._record, group)
+        elif not group.left:
+            self._record(group)
+
+    def _record(self, group: Group) -> None:
+        """Put requests on record in one append, then answer them."""
+        recorder, contract = self.model.recorder, self.model.contract
+        ending = [(job, start, stop) for job, start, stop in group.spans() if job.end()]
+        if not ending or recorder is None:
+            return
+        try:
+            with metrics.STAGES.labels("record").time():
+                pieces = group.pieces
+                scored = pieces[0] if len(pieces) == 1 else pd.concat(pieces, ignore_index=True)
+                entries = recorder.entries(contract, group.conformed, scored)
+                batch_id = uuid.uuid4().hex
+                recorded = recorder.journal.append_all(
+                    [
+                        recorder.batch(
+                            contract,
+                            entries.part(start, stop),
+                            job.received_at,
+                            (perf_counter_ns() - job.started_ns) // 1000,
+                            job.request_id,
+                            batch_id,
+                        )
+                        for job, start, stop in ending
+                    ]
+                )
+            listed = outputs.listed(scored, self.model.predict_fn)
         except Exception as error:
             # These have ended; nobody else would tell their callers.
-            for job in jobs:
-                job.settle(error)
+            _settle([(job, error) for job, _, _ in ending])
             return
-        for job, scored, ids in zip(jobs, outputs, recorded, strict=True):
-            job.settle(Answered(scored, job.conformed.keys, ids))  # type: ignore[union-attr]
+        _settle(
+            [
+                (job, success(listed[start:stop], ids if _wants_ids(job) else None))
+                for (job, start, stop), ids in zip(ending, recorded, strict=True)
+            ]
+        )
 
     def _refuse(self, job: Job, error: Exception) -> None:
         if not job.end():
             return
         if self.model.recorder is not None:
             self.model.recorder.refused(error, job.rows.n_rows, job.received_at, job.request_id)
-        job.settle(error)
+        _settle([(job, error)])
 
 
-def _next(jobs: list[Job]) -> list[tuple[Job, pd.DataFrame]]:
-    """Choose what to score now: the small ones first, then a piece of a big one."""
-    room, chosen = PIECE_ROWS, []
-    for job in sorted(jobs, key=lambda job: job.left):
-        if room <= 0:
-            break
-        assert job.conformed is not None
-        rows = job.conformed.frame.iloc[job.done_rows : job.done_rows + room]
-        chosen.append((job, rows))
-        room -= len(rows)
-    return chosen
+def _wants_ids(job: Job) -> bool:
+    return bool(job.rows.params.get("return_ids"))
+
+
+def _settle(ended: Sequence[tuple[Job, Reply | BaseException]]) -> None:
+    """Hand the results to the event loop, all at once."""
+    loop = ended[0][0].future.get_loop()
+    loop.call_soon_threadsafe(_resolve, ended)
+
+
+def _resolve(ended: Sequence[tuple[Job, Reply | BaseException]]) -> None:
+    for job, result in ended:
+        if job.future.done():
+            continue
+        if isinstance(result, BaseException):
+            job.future.set_exception(result)
+        else:
+            job.future.set_result(result)
+
+
+def _together(jobs: list[Job]) -> Iterator[list[Job]]:
+    """Yield the requests that can be one table: of the same columns, and not too many rows."""
+    open_groups: dict[frozenset[str], list[Job]] = {}
+    for job in jobs:
+        if job.ended:
+            continue
+        if job.rows.typed is not None:
+            yield [job]
+            continue
+        names = frozenset(job.rows.columns)
+        group = open_groups.setdefault(names, [])
+        if sum(other.rows.n_rows for other in group) + job.rows.n_rows > PIECE_ROWS:
+            yield group
+            open_groups[names] = group = []
+        group.append(job)
+    yield from (group for group in open_groups.values() if group)
+
+
+def _blamed(error: Exception, jobs: list[Job]) -> list[Job]:
+    """Return the requests that `error` is about; all of them where it does not say."""
+    violations = error.violations if isinstance(error, ContractViolation) else ()
+    if not violations or not all(v.rows for v in violations):
+        return jobs
+    starts = [0, *accumulate(job.rows.n_rows for job in jobs)]
+    rows = np.unique([row for v in violations for row in v.rows])
+    return [
+        job
+        for job, start, stop in zip(jobs, starts, starts[1:], strict=False)
+        if np.searchsorted(rows, start) < np.searchsorted(rows, stop)
+    ]
 
 
 def _between(finding: Finding, start: int, stop: int) -> Finding:

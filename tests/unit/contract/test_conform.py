@@ -245,6 +245,44 @@ def test_the_length_of_a_text_is_in_characters() -> None:
     assert rules_and_rows(contract, ["abc", "abcd", None]) == {"missing": (2,), "max_length": (1,)}
 
 
+def test_a_text_may_be_too_short() -> None:
+    contract = rule(kind="text", min_length=2, max_length=3)
+    assert held(contract, ["äö", "😀😀", "abc"]) == ["äö", "😀😀", "abc"]
+    assert rules_and_rows(contract, ["ab", "a", "", "abcd"]) == {
+        "min_length": (1, 2),
+        "max_length": (3,),
+    }
+    (short,) = refused(contract, ["a"])
+    assert short.what == "values are shorter than 2 characters"
+
+
+def test_the_whole_text_matches_the_pattern() -> None:
+    contract = rule(kind="text", pattern="[A-Z]{2}|x", max_length=5)
+    assert held(contract, ["AB", "x"]) == ["AB", "x"]
+    wrong = ["AB", "ABC", " AB", "AB\n", "", "ax", "xx"]
+    assert rules_and_rows(contract, wrong) == {"pattern": (1, 2, 3, 4, 5, 6)}
+    # Said by the first rule that it breaks, and never with the value.
+    assert rules_and_rows(contract, ["abcdef"]) == {"max_length": (0,)}
+    (violation,) = refused(contract, [CANARY[:5]])
+    assert violation.what == "values do not match the pattern [A-Z]{2}|x"
+    assert rules_and_rows(rule(kind="text", pattern="(?i)a.c"), ["ABC", "a\nc", 5]) == {
+        "type": (2,),
+        "pattern": (1,),
+    }
+
+
+def test_a_pattern_is_not_tried_on_what_is_too_long() -> None:
+    # Where it was tried, this would take until the sun is cold.
+    contract = rule(kind="text", pattern="(a|aa)+", max_length=20)
+    assert rules_and_rows(contract, ["a" * 60 + "b"]) == {"max_length": (0,)}
+
+
+def test_a_fill_is_no_value_of_the_callers_to_match() -> None:
+    contract = rule(kind="text", pattern="[a-z]+", missing=Fill(fill="none"))
+    assert held(contract, ["a", None]) == ["a", "none"]
+    assert rules_and_rows(contract, ["a", ""]) == {"pattern": (1,)}
+
+
 def test_half_of_a_surrogate_pair_is_no_text() -> None:
     assert rules_and_rows(TEXT, ["a", "\ud800", "\ud83d" + "x"]) == {"unicode": (1, 2)}
     assert held(TEXT, ["\ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16")]) == ["😀"]

@@ -14,7 +14,7 @@ from families import EXACT, PASS, VALUES, columns, families
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from asfitted.contract import DataContract, Fill
+from asfitted.contract import DataContract, Fill, check_target
 from asfitted.errors import AsfittedError, ContractInvalid
 
 
@@ -143,6 +143,76 @@ def test_a_comment_stands_beside_each_guess() -> None:
         "keys: [text]  # logged with each answer, not fed to the pipeline",
     ):
         assert line in text
+
+
+# The target.
+
+TARGETS = [
+    ([0, 1, 1, 0], "category", (0, 1)),
+    ([3, 1, 2, 1], "category", (1, 2, 3)),
+    (pd.Series([0, 1, 1, 0], dtype="Int64"), "category", (0, 1)),
+    (["yes", "no", "no", "no"], "category", ("no", "yes")),
+    (pd.Series(pd.Categorical(["b", "a", "a", "b"], categories=["c", "b", "a"])), "category", None),
+    ([True, False, True, True], "boolean", ()),
+    ([0.5, 1, 2, 3], "number", ()),
+    (np.array([0, 1, 1, 0]).reshape(-1, 1), "category", (0, 1)),
+]
+
+
+@pytest.mark.parametrize(("target", "kind", "labels"), TARGETS, ids=lambda v: str(v)[:20])
+def test_the_target_of_each_kind(target: Any, kind: str, labels: Any) -> None:
+    frame = pd.DataFrame({"x": [1.0, 2, 3, 4]})
+    contract = DataContract.infer(frame, target=target)
+    ((name, column),) = contract.target.items()
+    assert name == ("target_0" if np.ndim(target) == 2 else "target")
+    assert column.kind == kind
+    assert column.missing == "refuse"
+    assert column.categories == (("c", "b", "a") if labels is None else labels)
+    assert check_target(target, contract).tolist() == np.ravel(np.asarray(target)).tolist()
+    again = DataContract.from_yaml(contract.to_yaml())
+    assert again == contract
+    assert list(contract.columns) == ["x"]
+
+
+def test_many_whole_numbers_are_no_classes() -> None:
+    frame = pd.DataFrame({"x": np.arange(30.0)})
+    column = DataContract.infer(frame, target=np.arange(30)).target["target"]
+    assert column.kind == "integer"
+    assert (column.min, column.max, column.observed) == (None, None, None)
+    text = DataContract.infer(frame, target=np.arange(30)).to_yaml()
+    assert "seen 0 to 29: min and max would refuse" in text
+    assert "target:  # checked before fit" in text
+    assert DataContract.infer(frame, target=np.arange(30) % 20).target["target"].kind == "category"
+
+
+def test_the_targets_names() -> None:
+    frame = pd.DataFrame({"x": [1.0, 2.0]})
+    for target, names in (
+        (pd.Series([1, 0], name="late"), ["late"]),
+        (pd.Series([1, 0], name=0), ["target"]),
+        (pd.DataFrame({"late": [1, 0], "why so": [0.5, 1]}), ["late", "why so"]),
+        (np.zeros((2, 2)), ["target_0", "target_1"]),
+    ):
+        assert list(DataContract.infer(frame, target=target).target) == names
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ([1.0, None], "1 of 2 values are missing"),
+        (pd.to_datetime(["2020-01-01", "2020-01-02"]), "a datetime cannot be a target"),
+        (["a", 1], "types that no kind holds|could not"),
+        (pd.DataFrame({0: [1, 2]}), "without a name in text"),
+        ([1.0, np.inf], "not finite"),
+    ],
+    ids=str,
+)
+def test_what_no_target_is_made_of(target: Any, said: str) -> None:
+    if isinstance(target, list):
+        target = pd.Series(target, name="late", dtype=object if "a" in target else None)
+    frame = pd.DataFrame({"x": [1.0, 2.0]})
+    with pytest.raises(ContractInvalid, match=said):
+        DataContract.infer(frame, target=target)
 
 
 # YAML's surprises.

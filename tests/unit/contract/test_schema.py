@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import pandas as pd
 import pytest
 import skops.io
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 from sklearn.base import clone
 
@@ -150,7 +153,10 @@ WRONG = [
     (column("kind: boolean, missing: {fill: 1}"), "is not a boolean @ columns.distance.missing"),
     (column("kind: text, missing: {fill: 1}"), "is not a text @ columns.distance.missing"),
     (column("kind: text, missing: pass"), "columns.distance: text cannot pass as missing"),
-    (column("kind: text, max_length: 2, missing: {fill: abc}"), "the column's own max_length @ columns.distance.missing"),
+    (
+        column("kind: text, max_length: 2, missing: {fill: abc}"),
+        "the column's own max_length @ columns.distance.missing",
+    ),
     (column("kind: datetime, missing: {fill: 5}"), "is not a datetime @ columns.distance.missing"),
     (column("kind: datetime, missing: {fill: soon}"), "not ISO 8601.* @ columns.distance.missing"),
     (
@@ -164,6 +170,33 @@ WRONG = [
         column("kind: datetime, max: 2013-01-01, missing: {fill: 2014-01-01}"),
         "outside the column's own max @ columns.distance.missing",
     ),
+    # Text.
+    (column("kind: text, min_length: -1"), "@ columns.distance.min_length"),
+    (column("kind: text, min_length: 3, max_length: 2"), "above max_length @ columns.distance.min"),
+    (column("kind: text, pattern: '('"), "not a regular expression.*@ columns.distance.pattern"),
+    (column("kind: text, pattern: 3"), "@ columns.distance.pattern"),
+    (column("kind: number, pattern: a"), "a number has no pattern @ columns.distance.pattern"),
+    (column("kind: category, categories: [a], min_length: 1"), "has no min_length"),
+    (
+        column("kind: text, min_length: 1, missing: {fill: ''}"),
+        "the column's own min_length @ columns.distance.missing",
+    ),
+    (
+        column("kind: text, pattern: a, missing: {fill: ''}"),
+        "the column's own pattern @ columns.distance.missing",
+    ),
+    # Checks, output and target.
+    ("row_checks: [f]\n" + column("kind: number"), "@ row_checks.0"),
+    ("row_checks: [{function: f}]\n" + column("kind: number"), "not module:function.*checks.0.fun"),
+    ("row_checks: [{function: '__main__:f'}]\n" + column("kind: number"), "script or notebook"),
+    ("row_checks: [{function: 'm:f', wy: a}]\n" + column("kind: number"), "unknown key 'wy'"),
+    ("row_checks: {function: 'm:f'}\n" + column("kind: number"), "@ row_checks"),
+    ("output: {min: 3, max: 2}\n" + column("kind: number"), "min 3 is above max 2 @ output.min"),
+    ("output: {min: low}\n" + column("kind: number"), "@ output.min"),
+    ("output: {min: .nan}\n" + column("kind: number"), "@ output.min"),
+    ("output: {check: []}\n" + column("kind: number"), "unknown key 'check' @ output.check"),
+    ("target: {y: {kind: text}}\n" + column("kind: number"), "target.y: a target is one of"),
+    ("target: [y]\n" + column("kind: number"), "@ target"),
     # YAML.
     ("columns: {a: {kind: number}, a: {kind: text}}", "the key 'a' stands here twice"),
     ("columns: {no: {kind: number}}", "the key False is not text: put it in quotes"),
@@ -281,6 +314,101 @@ def test_the_order_of_the_columns_counts() -> None:
     assert one.features != other.features
     assert one.digest != other.digest
     assert one != other
+
+
+WITH_ALL = (
+    GOOD.replace("max_length: 6", "max_length: 6\n    min_length: 2\n    pattern: '[A-Z]+'")
+    + """\
+row_checks:
+  - {function: "checks:lands_after_start", why: "it's a clock, after all: # no comment"}
+  - {function: "package.checks:other"}
+output:
+  min: 0
+  max: 1.5
+  checks: [{function: "checks:sane", why: 'no'}]
+  why: {max: half of it is enough}
+target:
+  late: {kind: category, categories: ["no", "yes"], meaning: "15 minutes, or more"}
+  minutes: {kind: number, min: -60}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        ("min_length: 2", "min_length: 3"),
+        ("[A-Z]+", "[A-Z]*"),
+        ("checks:lands_after_start", "checks:lands"),
+        ("it's a clock", "it's the clock"),
+        ("min: 0\n  max", "min: 1\n  max"),
+        ("max: 1.5", "max: 1.25"),
+        ("checks:sane", "checks:insane"),
+        ("half of it", "all of it"),
+        ('["no", "yes"]', '["yes", "no"]'),
+        ("min: -60", "min: -61"),
+        ("  minutes: {kind: number, min: -60}\n", ""),
+    ],
+)
+def test_the_new_sections_count_too(was: str, now: str) -> None:
+    assert WITH_ALL.count(was) == 1
+    changed = DataContract.from_yaml(WITH_ALL.replace(was, now))
+    assert changed.digest != DataContract.from_yaml(WITH_ALL).digest
+    assert DataContract.from_yaml(WITH_ALL).diff(changed)
+
+
+def test_sections_that_say_nothing_count_for_nothing() -> None:
+    empty = GOOD + "row_checks: []\noutput: {}\ntarget: {}\n"
+    assert DataContract.from_yaml(empty) == DataContract.from_yaml(GOOD)
+
+
+def test_a_contract_built_in_python_is_rendered_whole() -> None:
+    read = DataContract.from_yaml(WITH_ALL)
+    built = DataContract(**{name: getattr(read, name) for name in DataContract.model_fields})
+    text = built.to_yaml()
+    assert text != WITH_ALL
+    again = DataContract.from_yaml(text)
+    assert again == read
+    assert again.row_checks == read.row_checks
+    assert again.output == read.output
+    assert again.target == read.target
+    assert [check.name for check in again.checks] == ["lands_after_start", "other", "sane"]
+    assert max(map(len, text.splitlines())) <= 110
+
+
+_WORDS = st.text(
+    st.sampled_from("ab  \n\t:#-'\"\\{}[],&*!|>%é😀\x85\u2028"), max_size=200
+) | st.text(st.characters(codec="utf-8"), max_size=200)
+
+
+@given(words=st.lists(_WORDS, min_size=6, max_size=6))
+def test_any_words_of_the_new_sections_come_back(words: list[str]) -> None:
+    contract = DataContract.model_validate(
+        {
+            "columns": {"c": {"kind": "text", "pattern": re.escape(words[0])}},
+            "row_checks": ({"function": "m:f", "why": words[1]}, {"function": "m:g"}),
+            "output": {
+                "min": 0.1,
+                "checks": ({"function": "m:h", "why": words[2]},),
+                "why": {words[3]: words[4]},
+            },
+            "target": {f"y{words[5]}": {"kind": "number", "meaning": words[1], "max": 5}},
+        }
+    )
+    again = DataContract.from_yaml(contract.to_yaml())
+    assert again == contract
+    assert again.model_dump() == contract.model_dump()
+
+
+def test_the_new_sections_travel() -> None:
+    read = DataContract.from_yaml(WITH_ALL)
+    for contract in (read, read.model_copy(update={"extra_columns": "ignore"})):
+        for way, there in ways(contract).items():
+            assert there == contract, way
+            assert there.row_checks[0].why.startswith("it's a clock")
+            assert there.output.max == 1.5
+            assert list(there.target) == ["late", "minutes"]
+            assert there.columns["tailnum"].pattern == "[A-Z]+"
 
 
 # How it travels.

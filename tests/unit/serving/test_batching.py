@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,8 @@ from conftest_serving import call
 import asfitted
 from asfitted.serving import batching
 from asfitted.serving.app import App
+from asfitted.serving.batching import Job
+from asfitted.wire.rows import Rows
 
 ROWS = [
     {"id": f"k{i}", "a": None if i % 7 == 0 else i / 7 - 3, "c": ["x", "y", None, "new"][i % 4]}
@@ -94,15 +97,71 @@ def test_a_big_request_is_scored_in_pieces(app: App, monkeypatch: pytest.MonkeyP
     assert order == [16, 16, 8]
 
 
-def test_a_small_request_goes_before_the_rest_of_a_big_one() -> None:
-    class Waits:
-        def __init__(self, rows: int) -> None:
-            self.left, self.done_rows = rows, 0
-            self.conformed = type("C", (), {"frame": pd.DataFrame({"a": range(rows)})})
+def test_a_small_request_goes_before_the_rest_of_a_big_one(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "PIECE_ROWS", 16)
+    sizes: list[int] = []
+    begun, small_waits = threading.Event(), threading.Event()
+    score, submit = app.model.score, app.batcher.submit
 
-    big, small = Waits(5000), Waits(3)
-    chosen = batching._next([big, small])  # type: ignore[list-item]
-    assert [(job, len(rows)) for job, rows in chosen] == [(small, 3), (big, 1021)]
+    def noted(frame: pd.DataFrame) -> pd.DataFrame:
+        sizes.append(len(frame))
+        begun.set()
+        assert small_waits.wait(30)
+        return score(frame)
+
+    def announced(rows: Rows, request_id: str) -> Job:
+        job = submit(rows, request_id)
+        if rows.n_rows == 1:
+            small_waits.set()
+        return job
+
+    monkeypatch.setattr(app.model, "score", noted)
+    monkeypatch.setattr(app.batcher, "submit", announced)
+
+    async def both() -> None:
+        big = asyncio.ensure_future(call(app, {"inputs": ROWS}))
+        await asyncio.to_thread(begun.wait, 30)
+        assert (await call(app, {"inputs": ROWS[:1]}))[0] == 200
+        assert (await big)[0] == 200
+
+    asyncio.run(both())
+    assert sizes == [16, 1, 16, 8]
+
+
+@pytest.mark.parametrize(("bad", "code"), [(20, "contract_violation"), (39, "internal")])
+def test_a_big_request_is_refused_whole(
+    app: App, monkeypatch: pytest.MonkeyPatch, bad: int, code: str
+) -> None:
+    monkeypatch.setattr(batching, "PIECE_ROWS", 16)
+    score = app.model.score
+
+    def picky(frame: pd.DataFrame) -> pd.DataFrame:
+        if (frame["a"] == 77).any():
+            raise ZeroDivisionError
+        return score(frame)
+
+    monkeypatch.setattr(app.model, "score", picky)
+    rows = [dict(row) for row in ROWS]
+    rows[bad]["a"] = "text" if code == "contract_violation" else 77
+    got = asyncio.run(call(app, {"inputs": rows}))[2]
+    assert got["code"] == code
+    assert app.model.recorder is not None
+    folder = app.model.recorder.journal.folder
+    assert len(asfitted.read_log(folder)) == 0
+    assert asfitted.read_log(folder, refused=True)["n_rows"].tolist() == [40]
+    assert asyncio.run(call(app, {"inputs": ROWS}))[0] == 200
+
+
+def test_requests_of_other_columns_are_other_tables(app: App) -> None:
+    bodies = [{"inputs": [row if i % 2 else {"id": row["id"], "a": row["a"]}]} for i, row in ROWS_]
+    got = asyncio.run(together(app, bodies))
+    alone = [asyncio.run(call(app, body))[2]["predictions"] for body in bodies]
+    assert [said["predictions"] for _, said in got] == alone
+
+
+ROWS_ = list(enumerate(ROWS))
 
 
 def test_a_failure_while_recording_leaves_nobody_waiting(
@@ -123,13 +182,13 @@ def test_a_failure_while_recording_leaves_nobody_waiting(
 def test_an_exception_while_reading_rows_harms_no_neighbour(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    conform = app.model.conform
+    conform = batching.conform_rows
 
-    def picky(frame: pd.DataFrame) -> Any:
-        if "k3" in set(frame["id"]):
+    def picky(contract: Any, columns: Any, n_rows: int) -> Any:
+        if "k3" in set(columns["id"]):
             raise ZeroDivisionError
-        return conform(frame)
+        return conform(contract, columns, n_rows)
 
-    monkeypatch.setattr(app.model, "conform", picky)
+    monkeypatch.setattr(batching, "conform_rows", picky)
     got = asyncio.run(together(app, [{"inputs": [row]} for row in ROWS]))
     assert [i for i, (status, _) in enumerate(got) if status != 200] == [3]
