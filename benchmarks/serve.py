@@ -44,7 +44,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="asfitted-bench-") as name:
         folder = Path(name)
-        serving_model.save(folder)
+        serving_model.save(folder, given.estimators)
         measured = [
             row
             for estimator in given.estimators
@@ -119,7 +119,9 @@ def report(measured: list[dict[str, Any]], output: Path | None) -> None:
         print(f"\n{estimator}, -w {workers}; ratios to plain MLflow in brackets")
         print(f"{'':<26}{'requests/s':>20}{'p50 ms':>18}{'p99 ms':>18}")
         for n_rows, connections in CELLS:
-            cell = [m for m in own if (m.get("rows"), m.get("connections")) == (n_rows, connections)]
+            cell = [
+                m for m in own if (m.get("rows"), m.get("connections")) == (n_rows, connections)
+            ]
             base = next((m for m in cell if m["server"] == "mlflow"), cell[0])
             for m in cell:
                 label = f"{n_rows:>3} rows x{connections:<3} {m['server']}"

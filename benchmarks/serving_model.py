@@ -7,10 +7,10 @@ transformer of one's own.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import asfitted
 import bench_steps
 import mlflow
 import numpy as np
@@ -24,10 +24,27 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+import asfitted
+
 ROWS = 5_000
 NUMBERS = [f"n{i}" for i in range(8)]
 CATEGORIES = [f"c{i}" for i in range(6)]
-WORDS = "late early rain snow refund broken good fine again never slow fast cheap dear".split()
+WORDS = [
+    "late",
+    "early",
+    "rain",
+    "snow",
+    "refund",
+    "broken",
+    "good",
+    "fine",
+    "again",
+    "never",
+    "slow",
+    "fast",
+    "cheap",
+    "dear",
+]
 ESTIMATORS: dict[str, Any] = {
     "logistic": LogisticRegression(max_iter=500),
     "boosting": HistGradientBoostingClassifier(max_iter=100, random_state=0),
@@ -62,12 +79,13 @@ def columns(dense: bool, categories: Any) -> ColumnTransformer:
     )
 
 
-def save(folder: Path) -> None:
+def save(folder: Path, estimators: Iterable[str] = tuple(ESTIMATORS)) -> None:
     """Write ``<estimator>-mlflow`` and ``<estimator>-asfitted`` below `folder`."""
     frame, y = rows()
     steps = str(Path(bench_steps.__file__))
     contract = asfitted.DataContract.infer(frame, target=y)
-    for name, estimator in ESTIMATORS.items():
+    for name in estimators:
+        estimator = ESTIMATORS[name]
         dense = name == "boosting"
         plain = make_pipeline(columns(dense, "auto"), estimator).fit(frame, y)
         mlflow.sklearn.save_model(
@@ -92,7 +110,7 @@ def save(folder: Path) -> None:
         )
 
 
-def body(n_rows: int, start: int = 0, *, offset: bool = True) -> bytes:
+def body(n_rows: int, start: int = 0) -> bytes:
     """Return `n_rows` rows as a ``dataframe_split`` body."""
     frame = rows()[0].iloc[start : start + n_rows]
     sent = frame.assign(at=frame["at"].dt.strftime("%Y-%m-%dT%H:%M:%S"))

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import json
-import logging
 import os
 import re
+import sys
 import uuid
 import zlib
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from datetime import datetime, timezone
 from time import perf_counter
 from typing import Any
 
+from asfitted.contract import DataContract
 from asfitted.errors import RecordError, RequestRefused
 from asfitted.scoring import FittedModel
 from asfitted.serving import metrics
 from asfitted.serving.batching import Batcher, Job
 from asfitted.serving.openapi import openapi
-from asfitted.serving.replies import REQUEST_ID, Reply, refusal, success
+from asfitted.serving.replies import REQUEST_ID, Reply, refusal
 from asfitted.wire.csv import read_csv_body
 from asfitted.wire.json_body import read_json
+from asfitted.wire.media import media_type
 from asfitted.wire.parquet import read_parquet
 from asfitted.wire.rows import Rows
-
-logger = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -37,8 +38,11 @@ TIMEOUT_VARIABLE = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"
 
 # Requests in work; beyond it a caller hears at once that it is too many.
 MAX_REQUESTS = 512
+_SWITCH_S = 0.0005
 # Above this, reading the body would hold up the other connections.
 _READ_INLINE_BYTES = 65_536
+# For this long the rest of a body that was refused is taken and dropped.
+_DRAIN_S = 10.0
 _ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
@@ -55,6 +59,8 @@ class App:
 
     def __init__(self, model: FittedModel, behind: Any) -> None:
         self.model, self.behind = model, behind
+        # The event loop waits this long for a thread that computes to let go.
+        sys.setswitchinterval(_SWITCH_S)
         self.batcher = Batcher(model)
         self.in_work = 0
         self.timeout_s = float(os.environ.get(TIMEOUT_VARIABLE, "60"))
@@ -62,24 +68,27 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on."""
-        path = scope.get("path")
+        # MLflow's routes match before a line end, too: its own /invocations, behind us,
+        # would answer what ours has never read.
+        path = scope.get("path", "").removesuffix("\n")
         if scope["type"] != "http" or path == "/ping":
             await self.behind(scope, receive, send)
             return
-        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
+        headers = _headers(scope["headers"])
         given = headers.get(REQUEST_ID, "")
         request_id = given if _ID.fullmatch(given) else uuid.uuid4().hex
-        route = (scope["method"], path)
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        route = (method, path)
+        body = _Body(receive, "expect" in headers)
         if self.token and not _is_bearer(headers.get("authorization", ""), self.token):
             refused = RequestRefused("unauthorized", "a bearer token is needed", status=401)
             reply = refusal(refused, request_id)
         elif route == ("POST", "/invocations"):
-            reply = await self._invocations(headers, request_id, receive)
+            reply = await self._invocations(headers, request_id, body)
         elif route == ("GET", "/ready"):
             reply = await asyncio.to_thread(self._ready, request_id)
         elif route == ("GET", "/contract"):
-            text = self.model.contract.to_yaml().encode()
-            reply = Reply(200, text, {"content-type": "application/yaml"})
+            reply = _contract(self.model.contract, headers.get("accept", ""))
         elif route == ("GET", "/openapi.json"):
             reply = Reply(200, json.dumps(openapi(self.model)).encode())
         elif route == ("GET", "/metrics"):
@@ -88,11 +97,9 @@ class App:
         else:
             await self.behind(scope, receive, send)
             return
-        await _send(send, reply, request_id)
+        await _send(send, reply, request_id, body)
 
-    async def _invocations(
-        self, headers: dict[str, str], request_id: str, receive: Receive
-    ) -> Reply:
+    async def _invocations(self, headers: dict[str, str], request_id: str, receive: _Body) -> Reply:
         started = perf_counter()
         if self.in_work >= MAX_REQUESTS:
             busy = RequestRefused("overloaded", "too many requests are in work", status=503)
@@ -109,58 +116,60 @@ class App:
         metrics.STAGES.labels("total").observe(perf_counter() - started)
         return reply
 
-    async def _answer(self, headers: dict[str, str], request_id: str, receive: Receive) -> Reply:
+    async def _answer(self, headers: dict[str, str], request_id: str, receive: _Body) -> Reply:
         received_at = datetime.now(timezone.utc)
         try:
             with metrics.STAGES.labels("read").time():
                 rows = await self._read(headers, receive)
-            answered = await self._wait(self.batcher.submit(rows, request_id), receive)
+            reply: Reply = await self._wait(self.batcher.submit(rows, request_id), receive)
         except RequestRefused as error:
             await asyncio.to_thread(self._note, error, received_at, request_id)
             return refusal(error, request_id)
         except Exception as error:
-            reply = refusal(error, request_id)
-            if reply.code == "internal":
-                # The types say where to look; the message may hold a value.
-                kind, cause = type(error).__name__, type(error.__cause__).__name__
-                logger.error("request %s: %s in the model (%s)", request_id, kind, cause)
-            return reply
-        metrics.ROWS.inc(rows.n_rows)
-        ids = answered.prediction_ids if rows.params.get("return_ids") else None
-        return success(answered.outputs, self.model.predict_fn, ids)
+            return refusal(error, request_id)
+        if reply.status == 200:
+            metrics.ROWS.inc(rows.n_rows)
+        return reply
 
-    async def _read(self, headers: dict[str, str], receive: Receive) -> Rows:
-        read = self._reader(headers.get("content-type", ""))
+    async def _read(self, headers: dict[str, str], receive: _Body) -> Rows:
+        media, read = self._reader(headers.get("content-type", ""))
         encoding = headers.get("content-encoding", "identity").strip().lower()
-        if encoding not in {"identity", "gzip", ""}:
+        if encoding not in {"identity", "gzip", "x-gzip", ""}:
             raise RequestRefused(
                 "unsupported_encoding", "the body's encoding is not read", "send gzip or none", 415
             )
         limit = self.model.contract.limits.bytes
-        body = await _body(receive, limit)
-        if encoding == "gzip":
-            body = _unzipped(body, limit)
-        if len(body) > _READ_INLINE_BYTES:
+        try:
+            body = await asyncio.wait_for(receive.read(limit), self.timeout_s)
+        except asyncio.TimeoutError:
+            # Nor will the rest of it, so that there is nothing to drain.
+            receive.ended = True
+            raise RequestRefused(
+                "timeout", "the body did not arrive in time", "send it faster, or less", 408
+            ) from None
+        if encoding.endswith("gzip"):
+            body = await asyncio.to_thread(_unzipped, body, limit)
+        # A small body of Parquet may unpack to a large one.
+        if len(body) > _READ_INLINE_BYTES or "parquet" in media:
             return await asyncio.to_thread(read, body)
         return read(body)
 
-    def _reader(self, content_type: str) -> Callable[[bytes], Rows]:
-        media, _, rest = content_type.partition(";")
-        charset = re.search(r"charset\s*=\s*\"?([\w-]+)", rest, re.IGNORECASE)
-        if charset and charset[1].lower() not in {"utf-8", "utf8", "us-ascii"}:
+    def _reader(self, content_type: str) -> tuple[str, Callable[[bytes], Rows]]:
+        # A body without a type is what most callers that forget it send.
+        media, charset = media_type(content_type.strip() or "application/json")
+        if charset not in {"", "utf-8", "utf8", "us-ascii"}:
             raise RequestRefused(
                 "unsupported_media_type", "the charset is not read", "send UTF-8", 415
             )
         contract = self.model.contract
         rows = contract.limits.rows
         readers: dict[str, Callable[[bytes], Rows]] = {
-            "application/json": lambda body: read_json(body, rows),
+            "application/json": lambda body: read_json(body, contract, rows),
             "text/csv": lambda body: read_csv_body(body, contract, rows),
-            "application/vnd.apache.parquet": lambda body: read_parquet(body, rows),
-            "application/x-parquet": lambda body: read_parquet(body, rows),
+            "application/vnd.apache.parquet": lambda body: read_parquet(body, contract, rows),
+            "application/x-parquet": lambda body: read_parquet(body, contract, rows),
         }
-        # A body without a type is what most callers that forget it send.
-        read = readers.get(media.strip().lower() or "application/json")
+        read = readers.get(media)
         if read is None:
             raise RequestRefused(
                 "unsupported_media_type",
@@ -168,9 +177,9 @@ class App:
                 f"send {', '.join(readers)}",
                 415,
             )
-        return read
+        return media, read
 
-    async def _wait(self, job: Job, receive: Receive) -> Any:
+    async def _wait(self, job: Job, receive: _Body) -> Any:
         """Wait for the answer, for as long as the caller does and the timeout allows."""
         gone: asyncio.Future[Any] = asyncio.ensure_future(_gone(receive))
         ends: set[asyncio.Future[Any]] = {job.future, gone}
@@ -206,21 +215,58 @@ def _is_bearer(given: str, token: str) -> bool:
     return scheme.lower() == "bearer" and hmac.compare_digest(value.encode(), token.encode())
 
 
-async def _body(receive: Receive, limit: int) -> bytes:
-    """Return the body; refuse it while it streams in, not after."""
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise RequestRefused("client_gone", "the caller went away", status=499)
-        part = message.get("body", b"")
-        size += len(part)
-        if size > limit:
-            raise _too_large(limit)
-        parts.append(part)
-        if not message.get("more_body"):
-            return b"".join(parts)
+def _contract(contract: DataContract, accept: str) -> Reply:
+    """Return the contract as its author wrote it, or as JSON for who prefers that."""
+    vary = {"vary": "accept"}
+    if "json" in accept and "yaml" not in accept:
+        return Reply(200, contract.model_dump_json(exclude_unset=True).encode(), vary)
+    return Reply(200, contract.to_yaml().encode(), {"content-type": "application/yaml", **vary})
+
+
+def _headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return the headers; one that is repeated is a list, as RFC 9110 has it."""
+    headers: dict[str, str] = {}
+    for name, value in pairs:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
+
+
+class _Body:
+    """The body of a request as it streams in.
+
+    Who waits for a 100 Continue sends nothing before it: there is nothing to drain.
+    """
+
+    def __init__(self, receive: Receive, waits: bool) -> None:
+        self._receive = receive
+        self.ended = waits
+
+    async def __call__(self) -> MutableMapping[str, Any]:
+        message = await self._receive()
+        self.ended = message["type"] == "http.disconnect" or not message.get("more_body")
+        return message
+
+    async def read(self, limit: int) -> bytes:
+        """Return it; refuse it while it streams in, not after."""
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self()
+            if message["type"] == "http.disconnect":
+                raise RequestRefused("client_gone", "the caller went away", status=499)
+            part = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise _too_large(limit)
+            parts.append(part)
+            if self.ended:
+                return b"".join(parts)
+
+    async def drain(self) -> None:
+        """Drop the rest: a connection closed before its end would take the reply along."""
+        while not self.ended:
+            await self()
 
 
 def _too_large(limit: int) -> RequestRefused:
@@ -242,12 +288,12 @@ def _unzipped(body: bytes, limit: int) -> bytes:
     return plain
 
 
-async def _gone(receive: Receive) -> None:
+async def _gone(receive: _Body) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def _send(send: Send, reply: Reply, request_id: str) -> None:
+async def _send(send: Send, reply: Reply, request_id: str, body: _Body) -> None:
     headers = {
         "content-type": "application/json",
         "content-length": str(len(reply.body)),
@@ -256,4 +302,8 @@ async def _send(send: Send, reply: Reply, request_id: str) -> None:
     }
     pairs = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
     await send({"type": "http.response.start", "status": reply.status, "headers": pairs})
-    await send({"type": "http.response.body", "body": reply.body})
+    await send({"type": "http.response.body", "body": reply.body, "more_body": not body.ended})
+    if not body.ended:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(body.drain(), _DRAIN_S)
+        await send({"type": "http.response.body", "body": b""})

@@ -9,7 +9,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from itertools import accumulate
 from time import perf_counter_ns
@@ -20,9 +20,11 @@ import pandas as pd
 from asfitted.contract import Conformed, Finding
 from asfitted.contract.conform import conform_rows
 from asfitted.errors import ContractViolation
+from asfitted.prediction_log import Journal
 from asfitted.scoring import FittedModel, outputs
+from asfitted.scoring.recording import Recorder
 from asfitted.serving import metrics
-from asfitted.serving.replies import Reply, success
+from asfitted.serving.replies import Reply, refusal, success
 from asfitted.wire.rows import Rows, merged
 
 logger = logging.getLogger(__name__)
@@ -44,7 +46,8 @@ class Job:
     Attributes
     ----------
     future : asyncio.Future
-        Gets the `Reply` of a success, or the error.
+        Gets the reply. Never an error: its traceback would hold the request's frames,
+        and they the future, until the garbage collector comes by.
     """
 
     rows: Rows
@@ -119,10 +122,14 @@ class Batcher:
         self.model = model
         self._waiting: queue.SimpleQueue[Job | Group] = queue.SimpleQueue()
         self._beside = ThreadPoolExecutor(_BESIDE, "asfitted-big")
+        # A writer of its own: a large commit would keep the small ones waiting.
+        self._big_recorder = model.recorder and replace(
+            model.recorder, journal=Journal(model.recorder.journal.folder)
+        )
         threading.Thread(target=self._run, name="asfitted-scoring", daemon=True).start()
 
     def submit(self, rows: Rows, request_id: str) -> Job:
-        """Put a request in line; its future gets the reply once it is on record, or the error."""
+        """Put a request in line; its future gets the reply once that is on record."""
         job = Job(rows, request_id, asyncio.get_running_loop().create_future())
         if rows.n_rows > PIECE_ROWS:
             self._beside.submit(self._begin_big, job)
@@ -219,13 +226,13 @@ class Batcher:
                 self._score(one)
             return
         if group.n_rows > PIECE_ROWS and not group.left:
-            self._beside.submit(self._record, group)
+            self._beside.submit(self._record, group, self._big_recorder)
         elif not group.left:
-            self._record(group)
+            self._record(group, self.model.recorder)
 
-    def _record(self, group: Group) -> None:
+    def _record(self, group: Group, recorder: Recorder | None) -> None:
         """Put requests on record in one append, then answer them."""
-        recorder, contract = self.model.recorder, self.model.contract
+        contract = self.model.contract
         ending = [(job, start, stop) for job, start, stop in group.spans() if job.end()]
         if not ending or recorder is None:
             return
@@ -251,7 +258,7 @@ class Batcher:
             listed = outputs.listed(scored, self.model.predict_fn)
         except Exception as error:
             # These have ended; nobody else would tell their callers.
-            _settle([(job, error) for job, _, _ in ending])
+            _settle([(job, refusal(error, job.request_id)) for job, _, _ in ending])
             return
         _settle(
             [
@@ -265,27 +272,22 @@ class Batcher:
             return
         if self.model.recorder is not None:
             self.model.recorder.refused(error, job.rows.n_rows, job.received_at, job.request_id)
-        _settle([(job, error)])
+        _settle([(job, refusal(error, job.request_id))])
 
 
 def _wants_ids(job: Job) -> bool:
     return bool(job.rows.params.get("return_ids"))
 
 
-def _settle(ended: Sequence[tuple[Job, Reply | BaseException]]) -> None:
-    """Hand the results to the event loop, all at once."""
-    loop = ended[0][0].future.get_loop()
-    loop.call_soon_threadsafe(_resolve, ended)
+def _settle(ended: Sequence[tuple[Job, Reply]]) -> None:
+    """Hand the replies to the event loop, all at once."""
+    ended[0][0].future.get_loop().call_soon_threadsafe(_resolve, ended)
 
 
-def _resolve(ended: Sequence[tuple[Job, Reply | BaseException]]) -> None:
-    for job, result in ended:
-        if job.future.done():
-            continue
-        if isinstance(result, BaseException):
-            job.future.set_exception(result)
-        else:
-            job.future.set_result(result)
+def _resolve(ended: Sequence[tuple[Job, Reply]]) -> None:
+    for job, reply in ended:
+        if not job.future.done():
+            job.future.set_result(reply)
 
 
 def _together(jobs: list[Job]) -> Iterator[list[Job]]:

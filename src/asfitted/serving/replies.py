@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,8 @@ from asfitted.errors import (
     RequestRefused,
     Violation,
 )
+
+logger = logging.getLogger(__name__)
 
 REQUEST_ID = "x-request-id"
 
@@ -91,6 +94,9 @@ def refusal(error: BaseException, request_id: str) -> Reply:
     else:
         status = 500
         content |= {"code": "internal", "message": "the model failed on these rows"}
+        # The types say where to look; the message may hold a value.
+        kind, cause = type(error).__name__, type(error.__cause__).__name__
+        logger.error("request %s: %s in the model (%s)", request_id, kind, cause)
     return Reply(status, json.dumps(content).encode(), headers, content["code"])
 
 

@@ -15,10 +15,12 @@ import pandas as pd
 
 from asfitted.contract import Column, DataContract
 from asfitted.errors import ConfigError, ContractViolation, RequestRefused, Violation
-from asfitted.wire.rows import Rows
+from asfitted.wire.rows import Rows, check_columns
 
 _INTEGER = re.compile(r"[+-]?\d{1,19}", re.ASCII)
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+# Each digit can be matched in one way only: with ``\d+\.?\d*`` a field of many digits
+# that is no number took the square of its length.
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def read_csv(file: Path, contract: DataContract, rows: int) -> Iterator[pd.DataFrame]:
@@ -129,6 +131,7 @@ def read_csv_body(body: bytes, contract: DataContract, max_rows: int) -> Rows:
         raise RequestRefused("no_payload", "the body is empty", "send a header and rows")
     if len(set(header)) != len(header):
         raise RequestRefused("duplicate_column", "the header holds a name twice")
+    check_columns(header, len(fields), contract)
     if len(fields) > max_rows:
         raise RequestRefused(
             "too_many_rows", f"the request holds more than {max_rows} rows", "send fewer", 413

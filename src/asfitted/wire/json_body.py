@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from asfitted.contract import DataContract
 from asfitted.contract.column import EXACT
 from asfitted.errors import RequestRefused
-from asfitted.wire.rows import Rows
+from asfitted.wire.rows import Rows, check_columns
 
 SHAPES = ("dataframe_split", "dataframe_records", "inputs", "instances")
 PARAMS: dict[str, type] = {"return_ids": bool}
 
 
-def read_json(body: bytes, max_rows: int) -> Rows:
+def read_json(body: bytes, contract: DataContract, max_rows: int) -> Rows:
     """Return the rows of a JSON body.
 
     Parameters
@@ -22,6 +23,8 @@ def read_json(body: bytes, max_rows: int) -> Rows:
     body : bytes
         UTF-8; an object with one of ``dataframe_split``, ``dataframe_records``,
         ``inputs`` or ``instances``, and perhaps ``params``.
+    contract : DataContract
+        Says how many columns are too many; the values are for `conform` to judge.
     max_rows : int
 
     Raises
@@ -46,11 +49,9 @@ def read_json(body: bytes, max_rows: int) -> Rows:
             "the body holds a key that means nothing here",
             f"send {given[0]} and, if you like, params",
         )
-    columns, n_rows = _READERS[given[0]](content[given[0]], max_rows)
-    try:
-        "".join(columns).encode()
-    except UnicodeEncodeError:
-        raise _shape("the name of a column is not text") from None
+    columns, n_rows = _READERS[given[0]](content[given[0]], contract, max_rows)
+    if not _is_text(columns):
+        raise _shape("the name of a column is not text")
     return Rows(columns, n_rows, _params(content.get("params", {})))
 
 
@@ -61,7 +62,11 @@ def _parse(body: bytes) -> Any:
         raise RequestRefused("not_utf8", "the body is not UTF-8") from None
     try:
         return json.loads(
-            text, object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer
+            text,
+            object_pairs_hook=_object,
+            parse_constant=_constant,
+            parse_int=_integer,
+            parse_float=_float,
         )
     except RecursionError:
         raise RequestRefused("too_deep", "the body is nested too deeply") from None
@@ -80,11 +85,19 @@ def _constant(name: str) -> Any:
     raise RequestRefused("not_json", f"{name} is not JSON", "send null for a missing value")
 
 
-def _integer(text: str) -> int:
+def _integer(text: str) -> int | float:
+    if text == "-0":
+        # What Go and C write for a negative zero, and what CSV makes of it.
+        return -0.0
     # Beyond, a caller whose numbers are floats has sent another one already.
     if len(text) > 17 or not -EXACT <= int(text) <= EXACT:
         raise RequestRefused("number_out_of_range", "an integer of the body is beyond ±(2^53 − 1)")
     return int(text)
+
+
+def _float(text: str) -> float:
+    # In Python, so that other threads get their turn while a large body is read.
+    return float(text)
 
 
 def _params(params: Any) -> dict[str, Any]:
@@ -112,7 +125,16 @@ def _shape(what: str) -> RequestRefused:
     return RequestRefused("bad_shape", what)
 
 
-def _split(content: Any, max_rows: int) -> tuple[dict[str, list[Any]], int]:
+def _is_text(texts: Iterable[str]) -> bool:
+    """Whether no half of a surrogate pair stands in them."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _split(content: Any, contract: DataContract, max_rows: int) -> tuple[dict[str, list[Any]], int]:
     if (
         not isinstance(content, dict)
         or content.keys() - {"columns", "data", "index"}
@@ -128,27 +150,42 @@ def _split(content: Any, max_rows: int) -> tuple[dict[str, list[Any]], int]:
         raise _shape("dataframe_split.data is a list of rows, each a list of values")
     if len(data) > max_rows:
         raise too_many(len(data), max_rows)
-    index = content.get("index")
-    if index is not None and (not isinstance(index, list) or len(index) != len(data)):
+    if content.get("index") is not None and not _is_index(content["index"], len(data)):
         raise _shape("dataframe_split.index is a list of one label per row")
+    check_columns(names, len(data), contract)
     if any(len(row) != len(names) for row in data):
         raise RequestRefused("ragged", "a row has more or fewer values than there are columns")
     return {name: [row[i] for row in data] for i, name in enumerate(names)}, len(data)
 
 
-def _records(content: Any, max_rows: int) -> tuple[dict[str, list[Any]], int]:
+def _is_index(index: Any, n_rows: int) -> bool:
+    """Whether it is what pandas writes there; it says nothing about the rows."""
+    return (
+        isinstance(index, list)
+        and len(index) == n_rows
+        and all(label is None or isinstance(label, (str, int, float)) for label in index)
+        and _is_text(label for label in index if isinstance(label, str))
+    )
+
+
+def _records(
+    content: Any, contract: DataContract, max_rows: int
+) -> tuple[dict[str, list[Any]], int]:
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         raise _shape("the rows are a list of objects, one per row")
     if len(content) > max_rows:
         raise too_many(len(content), max_rows)
     names = dict.fromkeys(name for row in content for name in row)
+    check_columns(names, len(content), contract)
     # A key that is absent is a missing value, as it is where the row stands alone.
     return {name: [row.get(name) for row in content] for name in names}, len(content)
 
 
-def _inputs(content: Any, max_rows: int) -> tuple[dict[str, list[Any]], int]:
+def _inputs(
+    content: Any, contract: DataContract, max_rows: int
+) -> tuple[dict[str, list[Any]], int]:
     if isinstance(content, list):
-        return _records(content, max_rows)
+        return _records(content, contract, max_rows)
     if not isinstance(content, dict):
         raise _shape("inputs is an object of columns, or a list of rows")
     if not all(isinstance(values, list) for values in content.values()):
@@ -159,10 +196,11 @@ def _inputs(content: Any, max_rows: int) -> tuple[dict[str, list[Any]], int]:
     n_rows = lengths.pop() if lengths else 0
     if n_rows > max_rows:
         raise too_many(n_rows, max_rows)
+    check_columns(content, n_rows, contract)
     return content, n_rows
 
 
-_READERS: dict[str, Callable[[Any, int], tuple[dict[str, list[Any]], int]]] = {
+_READERS: dict[str, Callable[[Any, DataContract, int], tuple[dict[str, list[Any]], int]]] = {
     "dataframe_split": _split,
     "dataframe_records": _records,
     "inputs": _inputs,

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from asfitted.contract import DataContract
+from asfitted.errors import RequestRefused
+
+# Columns that the contract does not know, and their cells. A few bytes name a
+# column, and each column costs a cell in every row of the table.
+MAX_STRANGERS = 1_000
+MAX_STRANGE_CELLS = 5_000_000
 
 
 @dataclass(frozen=True)
@@ -44,10 +52,24 @@ class Rows:
         return pd.DataFrame(arrays, index=range(self.n_rows), dtype=object)
 
 
-def merged(parts: list[Rows]) -> Rows | None:
-    """Return the rows of several requests as one, or None where their columns differ."""
-    names = list(parts[0].columns)
-    if any(p.typed is not None or p.columns.keys() != parts[0].columns.keys() for p in parts):
-        return None
-    columns = {name: [v for part in parts for v in part.columns[name]] for name in names}
+def check_columns(names: Iterable[str], n_rows: int, contract: DataContract) -> None:
+    """Refuse, before a table is made of them, columns beyond all reason.
+
+    Raises
+    ------
+    RequestRefused
+    """
+    strangers = len(set(names) - contract.columns.keys())
+    if strangers > MAX_STRANGERS or strangers * n_rows > MAX_STRANGE_CELLS:
+        raise RequestRefused(
+            "too_many_columns",
+            "the body holds too many columns that the contract does not know",
+            "send the columns of the contract",
+            413,
+        )
+
+
+def merged(parts: list[Rows]) -> Rows:
+    """Return the rows of several requests of the same columns as one."""
+    columns = {name: [v for part in parts for v in part.columns[name]] for name in parts[0].columns}
     return Rows(columns, sum(part.n_rows for part in parts))

@@ -109,6 +109,11 @@ def test_what_an_operator_asks(app: App) -> None:
     assert set(document["components"]["schemas"]["Row"]["properties"]) == {"id", "a", "c"}
     text = asyncio.run(call(app, method="GET", path="/contract"))[2]
     assert asfitted.DataContract.from_yaml(text.decode()) == app.model.contract
+    given = call(app, method="GET", path="/contract", accept="application/json;q=0.9")
+    status, headers, content = asyncio.run(given)
+    assert (status, headers["content-type"]) == (200, "application/json")
+    # JSON is YAML, so the same reader takes it.
+    assert asfitted.DataContract.from_yaml(json.dumps(content)) == app.model.contract
     asyncio.run(call(app, rows(4)))
     scraped = asyncio.run(call(app, method="GET", path="/metrics"))[2].decode()
     assert "asfitted_model_info{" in scraped

@@ -71,7 +71,7 @@ def through(rows: list[dict[str, Any]]) -> dict[str, pd.DataFrame]:
         "inputs": by_column,
     }
     read = {
-        shape: read_json(json.dumps({shape: content}).encode(), 100)
+        shape: read_json(json.dumps({shape: content}).encode(), CONTRACT, 100)
         for shape, content in bodies.items()
     }
     frame = pd.DataFrame({name: pd.Series(v, dtype=object) for name, v in by_column.items()})
@@ -84,7 +84,7 @@ def through(rows: list[dict[str, Any]]) -> dict[str, pd.DataFrame]:
     }
     stream = io.BytesIO()
     pa.parquet.write_table(pa.table(typed, schema=SCHEMA), stream)
-    read["parquet"] = read_parquet(stream.getvalue(), 100)
+    read["parquet"] = read_parquet(stream.getvalue(), CONTRACT, 100)
     assert {rows_read.n_rows for rows_read in read.values()} == {len(rows)}
     return {door: rows_read.frame() for door, rows_read in read.items()}
 
@@ -116,7 +116,7 @@ def test_every_reader_gives_the_same_bits(rows: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize("body", [b"", b"PAR1", b"not a file", b"PAR1" + b"\0" * 50 + b"PAR1"])
 def test_what_is_no_parquet(body: bytes) -> None:
     with pytest.raises(RequestRefused) as caught:
-        read_parquet(body, 10)
+        read_parquet(body, CONTRACT, 10)
     assert caught.value.code == "not_parquet"
 
 
@@ -124,13 +124,13 @@ def test_a_parquet_body_of_too_many_rows_or_a_column_twice() -> None:
     stream = io.BytesIO()
     pa.parquet.write_table(pa.table({"size": [1.0] * 11}), stream)
     with pytest.raises(RequestRefused) as caught:
-        read_parquet(stream.getvalue(), 10)
+        read_parquet(stream.getvalue(), CONTRACT, 10)
     assert (caught.value.code, caught.value.status) == ("too_many_rows", 413)
     stream = io.BytesIO()
     twice = pa.table([[1.0], [2.0]], names=["size", "size"])
     pa.parquet.write_table(twice, stream)
     with pytest.raises(RequestRefused) as caught:
-        read_parquet(stream.getvalue(), 10)
+        read_parquet(stream.getvalue(), CONTRACT, 10)
     assert caught.value.code == "duplicate_column"
 
 
@@ -175,12 +175,44 @@ JSON = {
 @pytest.mark.parametrize(("body", "code"), JSON.items(), ids=lambda v: str(v[:40]))
 def test_json_that_is_refused(body: bytes, code: str) -> None:
     with pytest.raises(RequestRefused) as caught:
-        read_json(body, 3)
+        read_json(body, CONTRACT, 3)
     assert caught.value.code == code
     assert "9999" not in str(caught.value)
 
 
 def test_a_nested_value_is_a_value_of_no_kind() -> None:
-    frame = read_json(b'{"inputs": {"size": [[1, 2], {"a": 1}]}}', 3).frame()
+    frame = read_json(b'{"inputs": {"size": [[1, 2], {"a": 1}]}}', CONTRACT, 3).frame()
     with pytest.raises(ValueError, match="2 of 2 values are not numbers"):
         CONTRACT.conform(frame)
+
+
+def code(body: bytes, max_rows: int = 10_000) -> str:
+    with pytest.raises(RequestRefused) as caught:
+        read_json(body, CONTRACT, max_rows)
+    return caught.value.code
+
+
+@pytest.mark.parametrize("index", [b'["\\ud800"]', b"[[1]]", b"[{}]", b"{}", b"[1, 2]", b'"a"'])
+def test_an_index_is_a_label_per_row(index: bytes) -> None:
+    split = b'{"dataframe_split": {"columns": ["size"], "data": [[1]], "index": %s}}'
+    assert code(split % index) == "bad_shape"
+    for good in (b'["a"]', b"[0]", b"[null]", b"null"):
+        assert read_json(split % good, CONTRACT, 3).n_rows == 1
+
+
+def test_columns_beyond_all_reason() -> None:
+    """A few bytes name a column, and each would be a cell in every row of a table."""
+    names = [f"q{i}" for i in range(3_000)]
+    sparse = json.dumps({"inputs": [{name: 1} for name in names]}).encode()
+    assert code(sparse) == "too_many_columns"
+    assert code(json.dumps({"inputs": dict.fromkeys(names, ())}).encode()) == "too_many_columns"
+    split = {"columns": names, "data": []}
+    assert code(json.dumps({"dataframe_split": split}).encode()) == "too_many_columns"
+    # Fewer columns, in more rows.
+    rows = [{names[i % 900]: 1} for i in range(6_000)]
+    assert code(json.dumps({"instances": rows}).encode()) == "too_many_columns"
+    with pytest.raises(RequestRefused) as caught:
+        read_csv_body((",".join(names) + "\n").encode(), CONTRACT, 10)
+    assert (caught.value.code, caught.value.status) == ("too_many_columns", 413)
+    some = json.dumps({"inputs": [dict.fromkeys(names[:900], 1)]}).encode()
+    assert len(read_json(some, CONTRACT, 10).columns) == 900
