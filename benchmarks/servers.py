@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
@@ -69,7 +70,8 @@ def start(name: str, model: Path, workers: int, folder: Path, body: bytes) -> Se
         )
     while not _answers(port, body):
         if process.poll() is not None or time.perf_counter() - started > 180:
-            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             raise SystemExit(f"{name} did not start:\n{log.read_text()[-3000:]}")
         time.sleep(0.02)
     return Server(name, port, process, time.perf_counter() - started)

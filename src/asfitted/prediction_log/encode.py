@@ -59,8 +59,8 @@ def encode(batch: Batch) -> list[tuple[Any, ...]]:
             *middle,
             _json(inputs, "inputs", row),
             _json(outputs, "outputs", row),
-            _json(findings, "findings", row),
-            _json(keys, "keys", row),
+            _json(findings, "findings", row) if findings != [] else "[]",
+            _json(keys, "keys", row) if keys != {} else "{}",
             *tail,
         )
         for row, (inputs, outputs, findings, keys) in enumerate(zip(*per_row, strict=True))

@@ -32,9 +32,9 @@ logger = logging.getLogger(__name__)
 # A request of more rows is scored in pieces of this many, and what came meanwhile
 # is scored between two of them.
 PIECE_ROWS = 1024
-# Turns of the event loop without a new request after which it counts as idle; one
-# takes some 20 microseconds.
-_QUIET_TURNS = 24
+# Turns of the event loop without a new request after which it counts as idle; a
+# hundred take less than a millisecond.
+_QUIET_TURNS = 100
 # Big requests are read, held to the contract and recorded beside the scoring thread.
 _BESIDE = 2
 
@@ -139,11 +139,11 @@ class Batcher:
 
     def _run(self) -> None:
         big: list[Group] = []
-        together = False
+        callers = 0
         while True:
             fresh = [] if big else [self._waiting.get()]
-            if together and fresh and isinstance(fresh[0], Job):
-                self._let_in(fresh[0].future.get_loop())
+            if callers > 1 and fresh and isinstance(fresh[0], Job):
+                self._let_in(fresh[0].future.get_loop(), callers - 1)
             while not self._waiting.empty():
                 fresh.append(self._waiting.get())
             big += [group for group in fresh if isinstance(group, Group)]
@@ -162,27 +162,28 @@ class Batcher:
                 for one in [*fresh, *big]:
                     for job in one.jobs if isinstance(one, Group) else [one]:
                         self._refuse(job, error)
-            together = len(fresh) > 1 or not self._waiting.empty()
+            callers = len(fresh) + self._waiting.qsize()
             big = [group for group in big if group.left and not group.jobs[0].ended]
 
-    def _let_in(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let the event loop send what is answered and read what has come, until it is idle.
+    def _let_in(self, loop: asyncio.AbstractEventLoop, callers: int) -> None:
+        """Let the event loop send what is answered and read what has come.
 
         Callers that were answered together ask again together: without this, the first
-        of them would be scored alone while the others knock.
+        of them would be scored alone while the others knock. It ends when as many wait as
+        asked last time, or the loop is idle; a single caller never gets here.
         """
-        idle = threading.Event()
+        ready = threading.Event()
 
         def turn(seen: int, quiet: int) -> None:
             waiting = self._waiting.qsize()
             quiet = 0 if waiting > seen else quiet + 1
-            if quiet < _QUIET_TURNS and waiting < PIECE_ROWS:
+            if waiting < callers and quiet < _QUIET_TURNS:
                 loop.call_soon(turn, waiting, quiet)
             else:
-                idle.set()
+                ready.set()
 
         loop.call_soon_threadsafe(turn, 0, 0)
-        idle.wait(timeout=1)
+        ready.wait(timeout=1)
 
     def _begin_big(self, job: Job) -> None:
         for group in self._conformed([job]):

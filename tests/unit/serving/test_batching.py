@@ -43,6 +43,34 @@ def test_the_same_bits_alone_and_together(app: App, monkeypatch: pytest.MonkeyPa
     assert len(sizes) < len(ROWS), "nothing was scored together"
 
 
+def test_callers_that_ask_again_are_scored_together_again(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    score = app.model.score
+
+    def noted(frame: pd.DataFrame) -> pd.DataFrame:
+        sizes.append(len(frame))
+        return score(frame)
+
+    monkeypatch.setattr(app.model, "score", noted)
+
+    async def caller(rows: list[Any], turns: int) -> None:
+        for row in rows:
+            # As a network would, one comes back a little later than the other.
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            assert (await call(app, {"inputs": [row]}))[0] == 200
+
+    async def callers() -> None:
+        await asyncio.gather(*(caller(ROWS[i::8], 60 * i) for i in range(8)))
+
+    asyncio.run(callers())
+    assert sum(sizes) == 40
+    # The first may be alone; then all eight ask and are answered together.
+    assert len(sizes) <= 8, sizes
+
+
 def test_each_record_is_its_own_row(app: App) -> None:
     got = asyncio.run(together(app, [{"inputs": ROWS[i : i + 5]} for i in range(0, 40, 5)]))
     answers = [one for _, said in got for one in said["predictions"]]
