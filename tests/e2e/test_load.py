@@ -244,3 +244,45 @@ def test_hostile_bodies_leave_no_memory_behind(site: Site, serve: Serve, tmp_pat
     early = rounds(15)
     late = rounds(30)
     assert late - early < GROWTH_MB
+
+
+def test_a_large_request_keeps_nobody_waiting(site: Site, serve: Serve, tmp_path: Path) -> None:
+    server = serve(tmp_path)
+    n_rows = 40_000
+    rows = [
+        {**site.rows[i % len(site.rows)], "order": f"large/{i}", "note": "late"}
+        for i in range(n_rows)
+    ]
+    large = json.dumps(site.payload("dataframe_split", rows)).encode()
+    small = json.dumps(site.payload("inputs", [{**site.rows[0], "order": "small/0"}])).encode()
+
+    async def ask(request: bytes) -> tuple[int, bytes]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request)
+        await writer.drain()
+        try:
+            return await answer(reader)
+        finally:
+            writer.close()
+
+    async def both() -> tuple[int, int, int]:
+        work = asyncio.ensure_future(ask(head(large) + large))
+        pings = smalls = 0
+        while not work.done():
+            status, _ = await ask(b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert status == 200
+            pings += not work.done()
+            if pings % 5 == 0:
+                assert (await ask(head(small) + small))[0] == 200
+                smalls += not work.done()
+        status, said = await work
+        assert len(json.loads(said)["predictions"]) == n_rows
+        return status, pings, smalls
+
+    status, pings, smalls = asyncio.run(both())
+    assert status == 200
+    assert pings > 50
+    assert smalls > 10
+    orders = asfitted.read_log(server.log)["keys"].map(lambda keys: keys["order"])
+    assert orders.str.startswith("large/").sum() == n_rows
+    assert orders[orders.str.startswith("large/")].is_unique

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
-import skops.io
-from skops.io.exceptions import UntrustedTypesFoundException
 
 from asfitted.artifact import layout
 from asfitted.errors import ArtifactDamaged, SaveRefused
@@ -86,6 +84,8 @@ def dump(pipeline: Any, root: Path, wanted: str | None = None) -> tuple[str, lis
 
 
 def _try_skops(pipeline: Any, file: Path) -> tuple[list[str], str]:
+    import skops.io
+
     try:
         data = skops.io.dumps(pipeline)
         untrusted = skops.io.get_untrusted_types(data=data)
@@ -110,14 +110,25 @@ def load(root: Path) -> Any:
     """
     try:
         if (root / layout.SKOPS).is_file():
-            return skops.io.load(root / layout.SKOPS, trusted=sorted(SAFE))
+            return _load_skops(root / layout.SKOPS)
         with (root / layout.PICKLE).open("rb") as stream:
             return cloudpickle.load(stream)
-    except UntrustedTypesFoundException as error:
-        raise ArtifactDamaged(
-            f"the model holds types that are not trusted: {error}", str(root)
-        ) from error
+    except ArtifactDamaged:
+        raise
     except Exception as error:
         raise ArtifactDamaged(
             f"the pipeline cannot be read: {type(error).__name__}: {error}", str(root)
+        ) from error
+
+
+def _load_skops(file: Path) -> Any:
+    # It imports all of scikit-learn and scipy.stats: a second that a pickle does not pay.
+    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    try:
+        return skops.io.load(file, trusted=sorted(SAFE))
+    except UntrustedTypesFoundException as error:
+        raise ArtifactDamaged(
+            f"the model holds types that are not trusted: {error}", str(file.parent)
         ) from error
