@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 MODULE = "mlflow.pyfunc.scoring_server.app"
 
 # The minor releases of MLflow whose server was run with the seam in the tests.
-TESTED = ("3.11", "3.15", "3.17")
+TESTED = ("3.11", "3.12", "3.13", "3.14", "3.15", "3.16", "3.17")
 
 
 def install(make_app: Callable[[Any], Any]) -> bool:
