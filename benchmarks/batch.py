@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import pstats
+import re
 import resource
 import statistics
 import subprocess
@@ -132,6 +133,10 @@ CHILDREN = {"bare": bare, "asfitted": job}
 
 def peak_mb() -> float:
     """Peak resident memory of this process so far."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # ru_maxrss of a child begins with that of its parent.
+        return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 1024
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return kilobytes / (1024 if sys.platform != "darwin" else 1024**2)
 
