@@ -33,6 +33,7 @@ from asfitted.errors import ConfigError
 FILE_NAME = "registry_config.yaml"
 CONFIG_VARIABLE = "ASFITTED_CONFIG"
 LOG_VARIABLE = "ASFITTED_LOG"
+SINK_VARIABLE = "ASFITTED_SINK"
 
 Policy = Literal["keep", "hash", "drop"]
 _STRICTNESS: tuple[Policy, ...] = ("keep", "hash", "drop")
@@ -136,10 +137,31 @@ class Model(_Section):
 
 
 class Log(_Section):
-    """Where predictions are recorded, and which columns never in clear."""
+    """Where predictions are recorded, where they are shipped, and which columns never in clear.
+
+    Attributes
+    ----------
+    folder : str
+    fields : dict of str to {"keep", "hash", "drop"}
+    sink : str, optional
+        URL of the store that the journals are shipped to, without a password.
+    keep_shipped_days : float, default 7
+        How long a journal stays that is shipped and that nobody writes; 0 is not at all.
+    """
 
     folder: Name = "prediction_log"
     fields: dict[Name, Policy] = {}
+    sink: Name | None = None
+    keep_shipped_days: Annotated[float, Field(ge=0)] = 7
+
+    @model_validator(mode="after")
+    def _holds_no_secret(self) -> Log:
+        if re.search(r"://[^/@]*:[^/@]+@|[?&]password=", self.sink or ""):
+            raise ValueError(
+                f"a password in log.sink; leave it to PGPASSWORD or ~/.pgpass, "
+                f"or give the whole URL in {SINK_VARIABLE}"
+            )
+        return self
 
 
 class Environment(_Section):
@@ -176,6 +198,17 @@ class Config(_Section):
         """Return the folder of the prediction log; the variable ASFITTED_LOG wins."""
         override = os.environ.get(LOG_VARIABLE)
         return Path(override).absolute() if override else self.resolve(self.log.folder)
+
+    def log_sink(self) -> str | None:
+        """Return the URL of the log's sink, or None; the variable ASFITTED_SINK wins."""
+        override = os.environ.get(SINK_VARIABLE)
+        sink = override or self.log.sink
+        if override or sink is None:
+            return sink
+        if re.match(r"sqlite(\+\w+)?:///", sink):
+            scheme, _, path = sink.partition(":///")
+            return f"{scheme}:///{self.resolve(path)}"
+        return sink if re.match(r"[A-Za-z][\w+.-]+:/", sink) else str(self.resolve(sink))
 
     def model(self, name: str) -> Model:
         """Return what is said about the model `name`: nothing, where it is not named."""

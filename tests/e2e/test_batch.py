@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -71,7 +72,9 @@ def test_a_killed_command_goes_on_where_it_was(site: Site, ending: str, tmp_path
     process = start(site, tmp_path, source, target)
     first = tmp_path / f".out.{ending}.job" / "part-00000000.parquet"
     while not first.exists():
-        assert process.poll() is None, process.communicate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.05)
+        assert process.returncode is None, process.communicate()
     process.kill()
     process.communicate()
     assert not target.exists()

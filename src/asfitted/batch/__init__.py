@@ -1,1 +1,5 @@
-"""Files through the same scorer and into the same log."""
+"""Batch: files in chunks, through the same scorer, into the same log."""
+
+from asfitted.batch.files import Summary, score_file
+
+__all__ = ["Summary", "score_file"]

@@ -1,160 +1,139 @@
-"""Score a file: checked whole first, then streamed, every row on record."""
+"""Score files: checked whole first, then in chunks, every row on record once."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from time import perf_counter
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from asfitted.contract import DataContract
-from asfitted.errors import ConfigError, ContractViolation, Violation
+from asfitted.batch.refusals import Limit
+from asfitted.batch.run import Progress, Run
+from asfitted.batch.source import Source, demand_format, find
+from asfitted.errors import ConfigError
 from asfitted.scoring import FittedModel
-from asfitted.wire.csv import read_csv
 
 CHUNK_ROWS = 10_000
-_FORMATS = (".csv", ".parquet")
 
-Progress = Callable[[str, int], None]
+
+@dataclass(frozen=True)
+class Summary:
+    """What a job did; ``rows == answered + refused``.
+
+    Attributes
+    ----------
+    job_id : str
+        ``request_id`` of every one of its records; "" for a dry run.
+    files, rows, answered, refused : int
+    output : str
+    refused_file : str or None
+        None where no row is refused.
+    resumed_rows : int
+        Of `rows`, those that an earlier, killed process had answered or refused.
+    seconds : float
+        Of this process.
+    dry_run : bool
+        Whether only the first rows were looked at, and nothing was written.
+    """
+
+    job_id: str
+    files: int
+    rows: int
+    answered: int
+    refused: int
+    output: str
+    refused_file: str | None
+    resumed_rows: int
+    seconds: float
+    dry_run: bool = False
 
 
 def score_file(
     model: FittedModel,
-    source: Path,
-    target: Path,
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
     *,
+    refused: str | os.PathLike[str] | None = None,
+    max_refused: str | int = 0,
+    overwrite: bool = False,
+    dry_run: bool = False,
     chunk_rows: int = CHUNK_ROWS,
-    progress: Progress = lambda phase, rows: None,
-) -> int:
+    progress: Progress = lambda phase, rows, total: None,
+) -> Summary:
     """Score the rows of `source` and write the answers to `target`.
 
-    The file is checked whole before a row is scored: either all of it is
-    answered or none. `target` appears when it is complete.
+    Everything is checked before a row is scored. A job that was killed goes on
+    where it was when it is called again; each row is once in `target` and once
+    in the log. `target` appears when it is complete.
 
     Parameters
     ----------
     model : FittedModel
-    source, target : Path
-        CSV or Parquet, by their ending. The answers are ``prediction_id``, the
-        keys, and all outputs of the model.
-    chunk_rows : int
+    source : path
+        CSV or Parquet, by its ending, or a folder of them.
+    target : path
+        CSV or Parquet: ``prediction_id``, the keys, and all outputs of the model.
+    refused : path, optional
+        A ``.jsonl`` file for the rows that are refused; by default beside `target`.
+    max_refused : int or str, default 0
+        A number of rows, or a percentage such as ``"0.5%"`` of all rows. One row
+        more and the job fails.
+    overwrite : bool, default False
+        Whether a `target` and `refused` that are there may be replaced.
+    dry_run : bool, default False
+        Check and score the first 1,000 rows of each file, and write nothing.
+    chunk_rows : int, default 10,000
+        Rows in memory, and in one append to the log.
     progress : callable
-        Told the phase ("checking", "scoring") and the rows of each chunk.
 
     Returns
     -------
-    int
-        Rows answered.
+    Summary
 
     Raises
     ------
     ConfigError
-        Where a file is not there or its ending says no format.
-    ContractViolation
-        With the row numbers of the file, counted from 0 behind the header.
-    RecordError
+        An input is not there, or changes meanwhile; an output is there already.
+    ContractViolation, OutputViolation
+        Too many rows are refused, or a whole table is. Rows count from 0 behind
+        the header of their file.
+    RecordError, StoreUnavailable
+        The same call goes on where this one was.
     """
-    for file in (source, target):
-        if file.suffix not in _FORMATS:
+    if chunk_rows < 1:
+        raise ConfigError(f"chunks of {chunk_rows} rows", mend="say 1 or more")
+    found, output = find(Path(source)), Path(os.path.abspath(target))
+    demand_format(output)
+    refusals = output.with_name(f"{output.stem}.refused.jsonl")
+    if refused is not None:
+        refusals = Path(os.path.abspath(refused))
+        demand_format(refusals, (".jsonl",))
+    _refuse_own_input(found, output, refusals)
+    run = Run(model, found, output, refusals, Limit.parse(max_refused), chunk_rows, progress)
+    started = perf_counter()
+    if dry_run:
+        run.look()
+    else:
+        run.all(overwrite)
+    return Summary(
+        job_id=run.job_id,
+        files=len(found.files),
+        rows=run.answered + run.refused,
+        answered=run.answered,
+        refused=run.refused,
+        output=str(output),
+        refused_file=str(refusals) if run.refused and not dry_run else None,
+        resumed_rows=run.resumed,
+        seconds=perf_counter() - started,
+        dry_run=dry_run,
+    )
+
+
+def _refuse_own_input(source: Source, *targets: Path) -> None:
+    root = Path(os.path.realpath(source.root))
+    for target in targets:
+        place = Path(os.path.realpath(target))
+        if place == root or root in place.parents:
             raise ConfigError(
-                f"no format is known by the ending {file.suffix!r}",
-                str(file),
-                f"name it {' or '.join(_FORMATS)}",
+                "the output would be part of the input", str(target), "write it somewhere else"
             )
-    if not source.is_file():
-        raise ConfigError("the input file is not there", str(source))
-    total = 0
-    for frame in _chunks(source, model.contract, chunk_rows):
-        _check(frame, model.contract, source, total)
-        total += len(frame)
-        progress("checking", len(frame))
-    with _Writer(target) as writer:
-        for frame in _chunks(source, model.contract, chunk_rows):
-            answered = model.answered(frame)
-            parts = [answered.keys.reset_index(drop=True), answered.outputs]
-            if answered.prediction_ids:
-                parts.insert(0, pd.DataFrame({"prediction_id": answered.prediction_ids}))
-            writer.write(pd.concat(parts, axis=1))
-            progress("scoring", len(frame))
-    return total
-
-
-def _chunks(file: Path, contract: DataContract, rows: int) -> Iterator[pd.DataFrame]:
-    if file.suffix == ".csv":
-        yield from read_csv(file, contract, rows)
-        return
-    try:
-        with pq.ParquetFile(file) as parquet:
-            if parquet.metadata.num_rows == 0:
-                # It has columns all the same, for conform to look at.
-                yield parquet.read().to_pandas()
-            for batch in parquet.iter_batches(rows):
-                yield batch.to_pandas()
-    except pa.ArrowException as error:
-        raise ConfigError(f"not readable as Parquet: {error}", str(file)) from error
-
-
-def _check(frame: pd.DataFrame, contract: DataContract, file: Path, start: int) -> None:
-    try:
-        contract.conform(frame)
-    except ContractViolation as error:
-        moved = [
-            Violation(v.column, v.rule, v.what, tuple(start + r for r in v.rows), v.n_rows)
-            for v in error.violations
-        ]
-        raise ContractViolation(moved, str(file), error.mend) from error
-
-
-def _without_null(schema: pa.Schema) -> pa.Schema:
-    """Call a key text that misses in all rows of the first chunk, and not in a later one."""
-    for i, field in enumerate(schema):
-        if pa.types.is_null(field.type):
-            schema = schema.set(i, field.with_type(pa.string()))
-    return schema
-
-
-class _Writer:
-    """Writes beside `target` and puts the whole file in its place at the end."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-        self.partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        self._parquet: pq.ParquetWriter | None = None
-        self._rows = 0
-
-    def __enter__(self) -> _Writer:
-        self.target.parent.mkdir(parents=True, exist_ok=True)
-        self.partial.touch()
-        return self
-
-    def write(self, frame: pd.DataFrame) -> None:
-        if self.target.suffix == ".csv":
-            frame.to_csv(self.partial, mode="a", header=self._rows == 0, index=False)
-        else:
-            table = pa.Table.from_pandas(frame, preserve_index=False)
-            if self._parquet is None:
-                self._parquet = pq.ParquetWriter(self.partial, _without_null(table.schema))
-            self._parquet.write_table(table.cast(self._parquet.schema))
-        self._rows += len(frame)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._parquet is not None:
-            self._parquet.close()
-        if kind is not None:
-            self.partial.unlink(missing_ok=True)
-            return
-        descriptor = os.open(self.partial, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        self.partial.replace(self.target)

@@ -17,13 +17,13 @@ from asfitted.errors import AsfittedError
 
 # MLflow takes seconds to import: a command's module is imported when it is called.
 _COMMANDS = {
-    "contract": ("asfitted.cli.contract", "Infer, show, compare, export and check a data contract."),
+    "contract": ("asfitted.cli.contract", "Infer, show, compare, export or check a contract."),
     "history": ("asfitted.cli.registry", "Show the decisions about a model's alias."),
     "log": ("asfitted.cli.log", "Read the prediction log."),
     "promote": ("asfitted.cli.registry", "Move an alias to a version, if its gates pass."),
     "prove": ("asfitted.cli.model", "Load a model and let it prove itself."),
     "rollback": ("asfitted.cli.registry", "Move an alias back to where it was before."),
-    "score": ("asfitted.cli.model", "Score a file; every row goes on record."),
+    "score": ("asfitted.cli.score", "Score files; every row goes on record."),
     "serve": ("asfitted.cli.model", "Verify a model's files, then serve it."),
     "versions": ("asfitted.cli.model", "Print what this environment is made of."),
 }

@@ -1,4 +1,4 @@
-"""`asfitted log`: read the prediction log."""
+"""`asfitted log`: read the prediction log, and move it to its sink."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import Any, TypeVar, get_args
 import click
 
 from asfitted.cli import log_output
+from asfitted.cli.log_ship import ship, stats
 from asfitted.errors import ConfigError
 from asfitted.prediction_log.follow import Follower
 from asfitted.prediction_log.place import journal_files
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.reader import Record, existing_folder, records
 from asfitted.prediction_log.record import Source
+from asfitted.prediction_log.sinks import log_records, public_name
 
 _POLL_S = 0.5
 _TABLE_LIMIT = 100
@@ -60,13 +62,20 @@ def _filters(command: Command) -> Command:
 
 @click.group()
 def log() -> None:
-    """Read the prediction log."""
+    """Read the prediction log, and move it to its sink."""
+
+
+log.add_command(ship)
+log.add_command(stats)
 
 
 @log.command()
 @_filters
+@click.option(
+    "--sink", metavar="URL", help="What is in this sink; with --folder, of both, each once."
+)
 @click.option("--limit", type=click.IntRange(min=0), help="At most this many, the newest.")
-def query(limit: int | None, **options: Any) -> None:
+def query(limit: int | None, sink: str | None, **options: Any) -> None:
     """Print the records that match, oldest first.
 
     A table shows the 100 newest of them unless --limit says otherwise.
@@ -75,11 +84,17 @@ def query(limit: int | None, **options: Any) -> None:
     cut = _TABLE_LIMIT if limit is None and form == "table" else None
     # One more than is shown, to know whether that is all.
     asked = _query(options, cut + 1 if cut is not None else limit, newest_first=True)
-    found = list(records(options["folder"], asked, on_problem=_warn))
+    if sink:
+        found = list(log_records(options["folder"], sink, asked, on_problem=_warn))
+    else:
+        found = list(records(options["folder"], asked, on_problem=_warn))
     if cut is not None and len(found) > cut:
         found = found[:cut]
         click.echo(f"The {cut} newest are shown; --limit, --csv and --json give more.", err=True)
-    _say_if_none(found, options)
+    if sink and not found:
+        click.echo(f"No records match.\n  where: {public_name(sink)}", err=True)
+    elif not sink:
+        _say_if_none(found, options)
     log_output.print_records(found[::-1], form, columns, asked.table)
 
 

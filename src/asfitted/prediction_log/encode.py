@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from json import encoder as json_encoder
 from typing import Any, get_args
 
 from asfitted.errors import RecordError, Violation
-from asfitted.prediction_log.ids import uuid7
+from asfitted.prediction_log.ids import uuid7, uuid7s
 from asfitted.prediction_log.record import Batch, Source, to_microseconds
 
 _LARGEST = 2**63 - 1
 # ASCII, so that a lone surrogate, which JSON may carry and UTF-8 may not, survives.
 # Floats as repr writes them: the shortest text that reads back as the same bits.
-_to_json = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+_encoder = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
+
+def _json_writer() -> Callable[[Any], str]:
+    """Return what `_encoder.encode` does, with its C object made once.
+
+    It makes that anew for each value, which takes longer than writing a row does. No
+    markers: what holds itself ends in a RecursionError, which is caught as well.
+    """
+    make = getattr(json_encoder, "c_make_encoder", None)
+    if make is None:
+        return _encoder.encode
+    text = json_encoder.encode_basestring_ascii  # type: ignore[attr-defined]
+    write = make(None, _encoder.default, text, None, ":", ",", False, False, False)
+    return lambda value: "".join(write(value, 0))
+
+
+_to_json = _json_writer()
 
 
 def encode(batch: Batch) -> list[tuple[Any, ...]]:
@@ -53,7 +71,7 @@ def encode(batch: Batch) -> list[tuple[Any, ...]]:
     )
     return [
         (
-            uuid7(),
+            prediction_id,
             *head,
             row,
             *middle,
@@ -63,7 +81,9 @@ def encode(batch: Batch) -> list[tuple[Any, ...]]:
             _json(keys, "keys", row) if keys != {} else "{}",
             *tail,
         )
-        for row, (inputs, outputs, findings, keys) in enumerate(zip(*per_row, strict=True))
+        for row, (prediction_id, inputs, outputs, findings, keys) in enumerate(
+            zip(uuid7s(lengths[0]), *per_row, strict=True)
+        )
     ]
 
 

@@ -33,6 +33,7 @@ def read_log(
     newest_first: bool = False,
     features: bool = False,
     refused: bool = False,
+    sink: str | None = None,
 ) -> pd.DataFrame:
     """Read the prediction log, of all writers as one.
 
@@ -58,6 +59,8 @@ def read_log(
         as a column of the record becomes ``input.<name>``.
     refused : bool, default False
         The refused requests instead of the predictions; they have no features.
+    sink : str, optional
+        Read the sink of this URL, and with `folder` both, each record once.
 
     Returns
     -------
@@ -87,7 +90,12 @@ def read_log(
         newest_first=newest_first,
         table="refusals" if refused else "predictions",
     )
-    found = list(records(folder, query))
+    if sink is None:
+        found = list(records(folder, query))
+    else:
+        from asfitted.prediction_log.sinks import log_records
+
+        found = list(log_records(folder, sink, query))
     expanded = features and not refused
     rows = [flat(record) for record in found] if expanded else found
     names = flat_names(rows) if expanded and rows else TABLES[query.table]

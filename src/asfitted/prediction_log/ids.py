@@ -14,14 +14,15 @@ class _Clock:
         self._lock = threading.Lock()
         self._last = 0
 
-    def tick(self) -> int:
+    def ticks(self, n: int) -> range:
         now_ns = time.time_ns()
         # RFC 9562, 6.2, method 3: the 12 bits after the millisecond are its fraction.
         now = (now_ns // 1_000_000 << 12) | (now_ns % 1_000_000 << 12) // 1_000_000
         with self._lock:
             # Within one tick, or when the clock was set back, count on from the last.
-            self._last = max(now, self._last + 1)
-            return self._last
+            first = max(now, self._last + 1)
+            self._last = first + n - 1
+            return range(first, first + n)
 
     def forget_lock(self) -> None:
         # Another thread of the parent may have held it at the fork.
@@ -46,9 +47,26 @@ def uuid7() -> str:
     >>> len(first), first[14]
     (36, '7')
     """
-    tick = _clock.tick()
-    milliseconds, fraction = tick >> 12, tick & 0xFFF
-    randomness = int.from_bytes(os.urandom(8), "big") & (1 << 62) - 1
-    value = milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | randomness
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return uuid7s(1)[0]
+
+
+def uuid7s(n: int) -> list[str]:
+    """Return `n` new ids, in order; see `uuid7`.
+
+    Examples
+    --------
+    >>> ids = uuid7s(3)
+    >>> ids == sorted(set(ids))
+    True
+    """
+    randomness = os.urandom(8 * n)
+    ids = []
+    for i, tick in enumerate(_clock.ticks(n)):
+        milliseconds, fraction = tick >> 12, tick & 0xFFF
+        # The two bits at the end of the shift are the variant of RFC 9562.
+        tail = int.from_bytes(randomness[8 * i : 8 * i + 8], "big") & (1 << 62) - 1 | 0b10 << 62
+        ids.append(
+            f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7{fraction:03x}"
+            f"-{tail >> 48:04x}-{tail & (1 << 48) - 1:012x}"
+        )
+    return ids

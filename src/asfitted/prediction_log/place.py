@@ -17,6 +17,7 @@ SUFFIX = ".sqlite"
 _PATTERN = f"journal-*{SUFFIX}"
 # More than a new journal needs before its first row: header, schema, WAL, index.
 _PROBE_BYTES = 128 * 1024
+_made_here: set[str] = set()
 
 
 def default_folder() -> Path:
@@ -39,7 +40,14 @@ def new_writer() -> str:
     """
     host = re.sub(r"[^A-Za-z0-9.]+", "_", socket.gethostname())[:40] or "host"
     now = datetime.now(timezone.utc)
-    return f"{now:%Y%m%dT%H%M%S}-{host}-{os.getpid()}-{secrets.token_hex(4)}"
+    writer = f"{now:%Y%m%dT%H%M%S}-{host}-{os.getpid()}-{secrets.token_hex(4)}"
+    _made_here.add(writer)
+    return writer
+
+
+def made_here(writer: str) -> bool:
+    """Whether this process, or one that it was forked from, is or was `writer`."""
+    return writer in _made_here
 
 
 def journal_path(folder: Path, writer: str) -> Path:

@@ -28,7 +28,8 @@ class Query:
 
     Attributes
     ----------
-    model, version, request_id, source : str or None
+    model, version, request_id, batch_id, source : str or None
+        No refusal has a batch id.
     since, until : aware datetime, ISO 8601 text or None
         From `since` on, before `until`. A text without an offset is UTC.
     key : mapping of str
@@ -52,6 +53,7 @@ class Query:
     limit: int | None = None
     newest_first: bool = False
     table: Table = "predictions"
+    batch_id: str | None = None
 
     def __post_init__(self) -> None:
         if self.source is not None and self.source not in get_args(Source):
@@ -62,6 +64,8 @@ class Query:
             raise ConfigError(f"the limit {self.limit} is below 0")
         if self.key and self.table == "refusals":
             raise ConfigError("a refused request has no keys on record", mend="ask by request id")
+        if self.batch_id is not None and self.table == "refusals":
+            raise ConfigError("a refused request has no batch id", mend="ask by request id")
         if self.prediction_id is not None and len(self.prediction_id) < SHORT_ID:
             raise ConfigError(
                 f"the id {self.prediction_id!r} is too short to mean one record",
@@ -69,22 +73,38 @@ class Query:
             )
         self.where()
 
+    def conditions(self) -> list[tuple[str, str, Any]]:
+        """Return all but the keys' as (column, operator, value).
+
+        The operators are ``=``, ``>=``, ``<`` and ``ends``; times are microseconds
+        since 1970 in UTC.
+        """
+        time, name = TIME_OF[self.table], ID_OF[self.table]
+        named = self.prediction_id.lower() if self.prediction_id is not None else None
+        conditions: list[tuple[str, str, Any]] = [
+            ("model_name", "=", self.model),
+            ("model_version", "=", self.version),
+            (time, ">=", _moment(self.since, "since")),
+            (time, "<", _moment(self.until, "until")),
+            (name, "ends", named),
+            ("request_id", "=", self.request_id),
+            ("batch_id", "=", self.batch_id),
+            ("source", "=", self.source),
+        ]
+        return [condition for condition in conditions if condition[2] is not None]
+
     def where(self) -> tuple[str, list[Any]]:
         """Return what SQL can decide, as a condition and its parameters."""
-        conditions: list[tuple[str, Any]] = [
-            ("model_name = ?", self.model),
-            ("model_version = ?", self.version),
-            (f"{TIME_OF[self.table]} >= ?", _moment(self.since, "since")),
-            (f"{TIME_OF[self.table]} < ?", _moment(self.until, "until")),
-            (f"substr({ID_OF[self.table]}, ?) = ?", self.prediction_id),
-            ("request_id = ?", self.request_id),
-            ("source = ?", self.source),
-        ]
-        given = [(sql, value) for sql, value in conditions if value is not None]
+        parts: list[str] = []
         parameters: list[Any] = []
-        for sql, value in given:
-            parameters += [-len(value), value.lower()] if "substr" in sql else [value]
-        return " AND ".join(sql for sql, _ in given) or "1", parameters
+        for column, operator, value in self.conditions():
+            if operator == "ends":
+                parts.append(f"substr({column}, ?) = ?")
+                parameters += [-len(value), value]
+            else:
+                parts.append(f"{column} {operator} ?")
+                parameters.append(value)
+        return " AND ".join(parts) or "1", parameters
 
     def matches(self, keys: Mapping[str, Any]) -> bool:
         """Return whether a record's keys are those that are asked for."""

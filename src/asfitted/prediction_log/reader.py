@@ -130,7 +130,7 @@ def _merged(
                 return
             _, rank, _, row, rows = heapq.heappop(heap)
             push(rank, rows)
-            record = _decoded(row, query.table, on_problem)
+            record = decoded(row, query.table, on_problem)
             if record is not None and (not query.key or query.matches(record["keys"])):
                 found += 1
                 yield record
@@ -180,9 +180,8 @@ def _rows(
         on_problem(f"{path}: {_in_words(error)}; records after the damage are missing here")
 
 
-def _decoded(
-    row: tuple[Any, ...], table: Table, on_problem: Callable[[str], None]
-) -> Record | None:
+def decoded(row: tuple[Any, ...], table: Table, on_problem: Callable[[str], None]) -> Record | None:
+    """Return a row of `table` as a record, or None where a value of it is damaged."""
     record: Record = dict(zip(TABLES[table], row, strict=True))
     try:
         for name in record:

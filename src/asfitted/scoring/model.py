@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -181,6 +182,17 @@ class FittedModel:
                 mend="send fewer at a time, or raise limits.rows in the contract",
             )
         return self.contract.conform(frame)
+
+    def score_file(self, source: Any, target: Any, **options: Any) -> Any:
+        """Score files that need not fit in memory; see `asfitted.batch.score_file`.
+
+        Returns
+        -------
+        asfitted.batch.Summary
+        """
+        # Batch stands above scoring, and nothing here needs it: so by name.
+        batch = importlib.import_module("asfitted.batch")
+        return batch.score_file(self, source, target, **options)
 
     def __repr__(self) -> str:
         version = f"/{self.identity.version}" if self.identity.version else ""

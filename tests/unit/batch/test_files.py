@@ -1,254 +1,192 @@
-"""A file is answered whole or not at all, the same in CSV and in Parquet."""
+"""What is answered, the same in CSV and in Parquet, and when a job fails as a whole."""
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sklearn.compose import ColumnTransformer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from batch_rows import raw, read, recording, refusals_on_record, write
 
-from asfitted import FittedModel
-from asfitted.batch.files import score_file
-from asfitted.contract import Column, Conform, DataContract
-from asfitted.errors import ConfigError, ContractViolation, OutputViolation, Violation
-from asfitted.preprocessing import Dummies
-from asfitted.scoring.model import Answered
-
-CONTRACT = DataContract(
-    columns={
-        "id": Column(kind="text", missing="pass"),
-        "size": Column(kind="number", missing="pass"),
-        "count": Column(kind="integer", missing="pass"),
-        "on": Column(kind="boolean", missing="pass"),
-        "colour": Column(kind="category", categories=("red", "NA"), missing="pass"),
-        "left": Column(kind="datetime", zone="Europe/Berlin", missing="pass"),
-        "order": Column(kind="integer", missing="pass"),
-    },
-    keys=("id", "order"),
-)
-
-
-def raw(n: int = 25) -> pd.DataFrame:
-    i = range(n)
-    return pd.DataFrame(
-        {
-            "id": [f"r{k}" if k % 4 else None for k in i],
-            "size": [k / 7 if k % 5 else None for k in i],
-            "count": pd.array([k if k % 3 else None for k in i], dtype="Int64"),
-            "on": pd.array([k % 2 == 0 if k % 7 else None for k in i], dtype="boolean"),
-            "colour": [("red", "NA", None)[k % 3] for k in i],
-            "left": pd.to_datetime([f"2020-06-{k % 28 + 1:02}T12:00Z" for k in i]),
-            "order": pd.array([k if k != 3 else None for k in i], dtype="Int64"),
-        }
-    )
-
-
-@pytest.fixture(scope="module")
-def model() -> FittedModel:
-    columns = ColumnTransformer(
-        [
-            ("cat", Dummies(), ["colour"]),
-            ("num", FunctionTransformer(np.nan_to_num), ["size", "count", "on"]),
-        ]
-    )
-    pipeline = make_pipeline(Conform(CONTRACT), columns, LogisticRegression())
-    return FittedModel(pipeline.fit(raw(), np.arange(25) % 2))
-
-
-def write(frame: pd.DataFrame, file: Path) -> Path:
-    if file.suffix == ".csv":
-        words = frame.assign(
-            on=frame["on"].map({True: "true", False: "false"}),
-            left=frame["left"].map(lambda moment: moment.isoformat()),
-        )
-        words.to_csv(file, index=False)
-    else:
-        frame.to_parquet(file, index=False)
-    return file
-
-
-def read(file: Path) -> pd.DataFrame:
-    if file.suffix == ".csv":
-        # By Python's float, which reads what was written to the bit.
-        texts = pd.read_csv(file, dtype=str, keep_default_na=False)
-        numbers = [name for name in texts if name.startswith(("prob", "order"))]
-        for name in numbers:
-            texts[name] = [float(v) if v else np.nan for v in texts[name]]
-        return texts.assign(
-            id=[v or None for v in texts["id"]], prediction=texts["prediction"].astype(int)
-        )
-    return pd.read_parquet(file)
+from asfitted import FittedModel, read_log
+from asfitted.batch import score_file
+from asfitted.errors import ConfigError, ContractViolation
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 7, 1000])
-def test_csv_and_parquet_agree(model: FittedModel, chunk_rows: int, tmp_path: Path) -> None:
+def test_csv_and_parquet_give_the_bits_of_the_whole_frame(
+    model: FittedModel, chunk_rows: int, tmp_path: Path
+) -> None:
     expected = model.answered(raw())
     for source in (write(raw(), tmp_path / "in.csv"), write(raw(), tmp_path / "in.parquet")):
         for ending in ("csv", "parquet"):
-            target = tmp_path / "new" / f"out.{ending}"
-            seen: list[tuple[str, int]] = []
-            rows = score_file(
+            target = tmp_path / f"new-{source.suffix}" / f"out.{ending}"
+            seen: list[tuple[str, int, int | None]] = []
+            said = score_file(
                 model,
                 source,
                 target,
                 chunk_rows=chunk_rows,
-                progress=lambda phase, n, seen=seen: seen.append((phase, n)),
+                progress=lambda *now, seen=seen: seen.append(now),  # type: ignore[misc]
             )
-            assert rows == 25
+            assert (said.rows, said.answered, said.refused, said.files) == (25, 25, 0, 1)
+            assert (said.refused_file, said.resumed_rows, said.dry_run) == (None, 0, False)
             for phase in ("checking", "scoring"):
-                assert sum(n for name, n in seen if name == phase) == 25
-            assert [name for name, _ in seen] == sorted(name for name, _ in seen)
+                assert sum(n for name, n, _ in seen if name == phase) == 25
+            assert [name for name, *_ in seen] == sorted(name for name, *_ in seen)
+            assert {total for name, _, total in seen if name == "scoring"} == {25}
             got = read(target)
             assert list(got) == ["id", "order", *expected.outputs]
             for name in expected.outputs:
                 assert got[name].to_numpy().tobytes() == expected.outputs[name].to_numpy().tobytes()
             assert got["id"].fillna("").tolist() == raw()["id"].fillna("").tolist()
-            assert got["order"].isna().tolist() == raw()["order"].isna().tolist()
-            assert [p.name for p in target.parent.iterdir() if "partial" in p.name] == []
+            order = raw()["order"].astype("float64")
+            assert np.array_equal(got["order"].to_numpy(float), order, equal_nan=True)
+    for folder in ("new-.csv", "new-.parquet"):
+        assert sorted(os.listdir(tmp_path / folder)) == ["out.csv", "out.parquet"]
+
+
+def test_keys_are_written_in_their_own_types(model: FittedModel, tmp_path: Path) -> None:
+    source = write(raw(), tmp_path / "in.parquet")
+    score_file(model, source, tmp_path / "out.parquet", chunk_rows=4)
+    schema = pq.read_schema(tmp_path / "out.parquet")
+    assert (schema.field("id").type, schema.field("order").type) == (pa.string(), pa.int64())
+    score_file(model, source, tmp_path / "out.csv", chunk_rows=4)
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in lines[1:6]] == ["0", "1", "2", "", "4"]
+
+
+def test_every_row_is_on_record_with_the_id_beside_its_answer(
+    recorded: FittedModel, log: Path, tmp_path: Path
+) -> None:
+    # With an index that is not the position: rows must not be joined by label.
+    source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    raw().set_axis(range(100, 125)).to_parquet(source)
+    said = recorded.score_file(source, target, chunk_rows=10)
+    got, on_record = pd.read_parquet(target), read_log(log)
+    assert got["prediction_id"].tolist() == on_record["prediction_id"].tolist()
+    ids = [f"r{k}" if k % 4 else None for k in range(25)]
+    assert [one["id"] for one in on_record["keys"]] == ids
+    assert [one["probability_1"] for one in on_record["outputs"]] == got["probability_1"].tolist()
+    assert set(on_record["request_id"]) == {said.job_id}
+    assert set(on_record["source"]) == {"batch"}
+    # One append, with one batch id, per chunk.
+    assert on_record["row"].tolist() == [*range(10), *range(10), *range(5)]
+    assert on_record["batch_id"].nunique() == 3
+    assert recorded.recorder is not None
+    assert recorded.recorder.journal.commits == 3
+
+
+def test_a_second_run_is_another_job_with_records_of_its_own(
+    recorded: FittedModel, log: Path, tmp_path: Path
+) -> None:
+    source, target = write(raw(), tmp_path / "in.csv"), tmp_path / "out.csv"
+    first = score_file(recorded, source, target)
+    with pytest.raises(ConfigError, match="there already"):
+        score_file(recorded, source, target)
+    assert len(read_log(log)) == 25
+    second = score_file(recorded, source, target, overwrite=True)
+    assert first.job_id != second.job_id
+    assert read_log(log)["batch_id"].nunique() == 2
+    assert len(read_log(log)) == 50
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_a_refused_row_refuses_the_file_before_anything_is_scored(
-    model: FittedModel, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recorded: FittedModel,
+    ending: str,
+    log: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def never(self: FittedModel, frame: pd.DataFrame) -> Answered:
+    def never(self: FittedModel, frame: pd.DataFrame) -> pd.DataFrame:
         raise AssertionError("scored")
 
-    monkeypatch.setattr(FittedModel, "answered", never)
+    monkeypatch.setattr(FittedModel, "score", never)
     frame = raw()
     frame.loc[[13, 24], "colour"] = "blue"
     source, target = write(frame, tmp_path / f"in.{ending}"), tmp_path / "out.csv"
     target.write_text("what was there before")
     with pytest.raises(ContractViolation) as caught:
-        score_file(model, source, target, chunk_rows=10)
+        score_file(recorded, source, target, chunk_rows=10, overwrite=True)
     # The first bad chunk is said, with rows counted over the file.
     (violation,) = caught.value.violations
     assert (violation.column, violation.rule, violation.rows) == ("colour", "category", (13,))
     assert caught.value.where == str(source)
+    assert "--max-refused" in caught.value.mend
     assert target.read_text() == "what was there before"
-    assert sorted(p.name for p in tmp_path.iterdir()) == [f"in.{ending}", "out.csv"]
+    assert sorted(os.listdir(tmp_path)) == [f"in.{ending}", "log", "out.csv"]
+    assert len(read_log(log)) == 0
+    (refusal,) = refusals_on_record(log).to_dict("records")
+    assert (refusal["code"], refusal["n_rows"]) == ("contract_violation", 20)
 
 
-class Breaking:
-    """A model that breaks at the second chunk."""
-
-    contract = CONTRACT
-
-    def __init__(self, model: FittedModel, error: BaseException) -> None:
-        self.model, self.error, self.calls = model, error, 0
-
-    def answered(self, frame: pd.DataFrame) -> Answered:
-        self.calls += 1
-        if self.calls == 2:
-            raise self.error
-        return self.model.answered(frame)
-
-
-NOT_FINITE = Violation("prediction", "finite", "values are not finite", (0,), 1)
-
-
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
-@pytest.mark.parametrize(
-    "error",
-    [
-        OutputViolation([Violation("prediction", "finite", "values are not finite", (0,), 1)]),
-        KeyboardInterrupt(),
-        OSError(28, "full"),
-    ],
-)
-def test_a_failure_in_the_middle_leaves_nothing(
-    model: FittedModel, ending: str, error: BaseException, tmp_path: Path
+def test_what_is_wrong_with_a_table_fails_the_job_whatever_may_be_refused(
+    model: FittedModel, tmp_path: Path
 ) -> None:
-    source, target = write(raw(), tmp_path / "in.csv"), tmp_path / f"out.{ending}"
-    with pytest.raises(type(error)):
-        score_file(Breaking(model, error), source, target, chunk_rows=10)  # type: ignore[arg-type]
-    assert [p.name for p in tmp_path.iterdir()] == ["in.csv"]
-    target.write_bytes(b"before")
-    with pytest.raises(type(error)):
-        score_file(Breaking(model, error), source, target, chunk_rows=10)  # type: ignore[arg-type]
-    assert target.read_bytes() == b"before"
+    good, folder = raw(), tmp_path / "in"
+    folder.mkdir()
+    write(good, folder / "a.csv")
+    wrongs = {
+        "missing_column": "size,on\n",
+        "extra_column": "siz," + ",".join(good) + "\n",
+        "duplicate": "size," + ",".join(good) + "\n",
+        "ragged": ",".join(good) + "\n1,2\n",
+        "csv": ",".join(good) + '\n"1"2,\n',
+    }
+    contract = model.contract
+    assert contract.extra_columns == "refuse"
+    for rule, text in wrongs.items():
+        if rule == "missing_column":
+            continue  # every column of this contract may miss
+        (folder / "b.csv").write_text(text)
+        with pytest.raises(ContractViolation) as caught:
+            score_file(model, folder, tmp_path / "out.csv", max_refused="100%")
+        assert rule in {said.rule for said in caught.value.violations}
+        assert "b.csv" in caught.value.where
+        assert os.listdir(tmp_path) == ["in"]
 
 
 def test_the_target_appears_when_it_is_complete(model: FittedModel, tmp_path: Path) -> None:
     source, target = write(raw(), tmp_path / "in.csv"), tmp_path / "out.csv"
 
-    def watch(phase: str, rows: int) -> None:
+    def watch(phase: str, rows: int, total: int | None) -> None:
         assert not target.exists()
 
     score_file(model, source, target, chunk_rows=10, progress=watch)
     assert len(read(target)) == 25
 
 
-def test_a_file_may_be_answered_in_its_own_place(model: FittedModel, tmp_path: Path) -> None:
-    file = write(raw(), tmp_path / "rows.parquet")
-    assert score_file(model, file, file, chunk_rows=4) == 25
-    assert "prediction" in read(file)
-
-
-class Recorded:
-    """A model that puts its answers on record."""
-
-    contract = CONTRACT
-
-    def __init__(self, model: FittedModel) -> None:
-        self.model, self.given = model, 0
-
-    def answered(self, frame: pd.DataFrame) -> Answered:
-        answered = self.model.answered(frame)
-        ids = [f"id-{self.given + i}" for i in range(len(frame))]
-        self.given += len(frame)
-        return Answered(answered.outputs, answered.keys, ids)
-
-
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_the_ids_of_the_record_stand_beside_the_answers(
-    model: FittedModel, ending: str, tmp_path: Path
-) -> None:
-    # With an index that is not the position: rows must not be joined by label.
-    source = tmp_path / "in.parquet"
-    raw().set_axis(range(100, 125)).to_parquet(source)
-    target = tmp_path / f"out.{ending}"
-    score_file(Recorded(model), source, target, chunk_rows=10)  # type: ignore[arg-type]
-    got = read(target)
-    assert got["prediction_id"].tolist() == [f"id-{i}" for i in range(25)]
-    expected = model.outputs(raw())
-    assert got["prediction"].tolist() == expected["prediction"].tolist()
-
-
 @pytest.mark.parametrize("source_ending", ["csv", "parquet"])
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_a_file_of_no_rows(
-    model: FittedModel, source_ending: str, ending: str, tmp_path: Path
+    recorded: FittedModel, source_ending: str, ending: str, tmp_path: Path
 ) -> None:
     source = write(raw().iloc[:0], tmp_path / f"in.{source_ending}")
     target = tmp_path / f"out.{ending}"
-    assert score_file(model, source, target) == 0
+    assert score_file(recorded, source, target).rows == 0
     got = read(target)
     assert len(got) == 0
     assert {"id", "order", "prediction"} <= set(got)
     wrong = write(raw().iloc[:0].rename(columns={"size": "siz"}), tmp_path / f"w.{source_ending}")
     with pytest.raises(ContractViolation, match="did you mean size"):
-        score_file(model, wrong, target)
+        score_file(recorded, wrong, target, overwrite=True)
 
 
 def test_a_key_that_misses_in_the_whole_first_chunk(model: FittedModel, tmp_path: Path) -> None:
     frame = raw().assign(id=[None] * 10 + ["x"] * 15)
+    target = tmp_path / "out.parquet"
     for name in ("in.csv", "in.parquet"):
-        score_file(model, write(frame, tmp_path / name), tmp_path / "out.parquet", chunk_rows=10)
-        got = read(tmp_path / "out.parquet")
-        assert got["id"].isna().tolist() == [True] * 10 + [False] * 15
-    never = raw().assign(id=None)
-    score_file(model, write(never, tmp_path / "in.csv"), tmp_path / "out.parquet")
-    assert pq.read_schema(tmp_path / "out.parquet").field("id").type == pa.string()
+        source = write(frame, tmp_path / name)
+        score_file(model, source, target, chunk_rows=10, overwrite=True)
+        assert read(target)["id"].isna().tolist() == [True] * 10 + [False] * 15
+    source = write(raw().assign(id=None), tmp_path / "never.csv")
+    score_file(model, source, target, overwrite=True)
+    assert pq.read_schema(target).field("id").type == pa.string()
 
 
 def test_integers_with_missing_ones_stay_exact_in_parquet(
@@ -258,35 +196,158 @@ def test_integers_with_missing_ones_stay_exact_in_parquet(
     for value, good in ((2**53 - 1, True), (2**53 + 1, False)):
         raw(3).assign(count=pd.array([value, None, 1], dtype="Int64")).to_parquet(source)
         if good:
-            assert score_file(model, source, tmp_path / "out.csv") == 3
+            assert score_file(model, source, tmp_path / "out.csv").answered == 3
         else:
             with pytest.raises(ContractViolation, match="2\\^53"):
-                score_file(model, source, tmp_path / "out.csv")
+                score_file(model, source, tmp_path / "out.csv", overwrite=True)
 
 
 def test_files_that_are_not_there_or_of_no_known_format(model: FittedModel, tmp_path: Path) -> None:
     good = write(raw(), tmp_path / "in.csv")
+    (tmp_path / "in.txt").write_text("x")
     for source, target in (
         (tmp_path / "in.txt", tmp_path / "out.csv"),
         (good, tmp_path / "out.xlsx"),
         (good, tmp_path / "out"),
-        (tmp_path / "IN.CSV", tmp_path / "out.csv"),
+        (good, tmp_path / "OUT.CSV"),
     ):
         with pytest.raises(ConfigError, match="no format is known by the ending") as caught:
             score_file(model, source, target)
         assert "name it .csv or .parquet" in caught.value.mend
     with pytest.raises(ConfigError, match="not there"):
         score_file(model, tmp_path / "none.csv", tmp_path / "out.csv")
+    with pytest.raises(ConfigError, match=r"s3:// is not read yet"):
+        score_file(model, "s3://bucket/in.csv", tmp_path / "out.csv")
+    with pytest.raises(ConfigError, match=r"no format.*'.txt'"):
+        score_file(model, good, tmp_path / "out.csv", refused=tmp_path / "refused.txt")
     torn = tmp_path / "torn.parquet"
     torn.write_bytes(write(raw(), tmp_path / "in.parquet").read_bytes()[:-10])
     with pytest.raises(ConfigError, match="not readable as Parquet"):
         score_file(model, torn, tmp_path / "out.csv")
-    assert not (tmp_path / "out.csv").exists()
+    assert sorted(os.listdir(tmp_path)) == ["in.csv", "in.parquet", "in.txt", "torn.parquet"]
+
+
+def test_a_folder_of_both_formats_is_read_in_the_order_of_its_paths(
+    recorded: FittedModel, log: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    (folder / "b").mkdir(parents=True)
+    (folder / "_delta").mkdir()
+    pieces = {"a.parquet": (0, 7), "b/0.csv": (7, 9), "b/1.parquet": (9, 20), "c.csv": (20, 25)}
+    for name, (start, stop) in reversed(pieces.items()):
+        write(raw().iloc[start:stop], folder / name)
+    (folder / "_SUCCESS").touch()
+    (folder / "_delta" / "log.json").touch()
+    (folder / ".a.parquet.crc").touch()
+    said = score_file(recorded, folder, tmp_path / "out.parquet", chunk_rows=4)
+    assert (said.files, said.rows, said.answered) == (4, 25, 25)
+    expected = recorded.score(recorded.conform(raw()).frame)
+    got = read(tmp_path / "out.parquet")
+    assert (
+        got["probability_1"].to_numpy().tobytes() == expected["probability_1"].to_numpy().tobytes()
+    )
+    assert got["id"].fillna("").tolist() == raw()["id"].fillna("").tolist()
+    assert read_log(log)["prediction_id"].tolist() == got["prediction_id"].tolist()
+    (folder / "readme.txt").touch()
+    with pytest.raises(ConfigError, match="no format") as caught:
+        score_file(recorded, folder, tmp_path / "other.csv")
+    assert caught.value.where.endswith("readme.txt")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ConfigError, match="holds no file"):
+        score_file(recorded, empty, tmp_path / "other.csv")
+
+
+def test_the_output_is_no_part_of_the_input(model: FittedModel, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    file = write(raw(), folder / "a.csv")
+    (tmp_path / "link").symlink_to(folder)
+    for source, target in (
+        (file, file),
+        (folder, folder / "out.csv"),
+        (folder, folder / "deep" / "out.csv"),
+        (folder, tmp_path / "link" / "out.csv"),
+    ):
+        with pytest.raises(ConfigError, match="part of the input"):
+            score_file(model, source, target, overwrite=True)
+    with pytest.raises(ConfigError, match="part of the input"):
+        score_file(model, folder, tmp_path / "out.csv", refused=folder / "r.jsonl")
+    assert os.listdir(folder) == ["a.csv"]
+
+
+def test_an_output_or_refusals_that_are_there_are_kept(model: FittedModel, tmp_path: Path) -> None:
+    source, target = write(raw(), tmp_path / "in.csv"), tmp_path / "out.csv"
+    for there in (target, tmp_path / "out.refused.jsonl"):
+        there.write_text("before")
+        with pytest.raises(ConfigError, match="there already") as caught:
+            score_file(model, source, target)
+        assert caught.value.where == str(there)
+        assert there.read_text() == "before"
+        there.unlink()
+    # A list of refusals beside an output without any would be of another job.
+    (tmp_path / "out.refused.jsonl").write_text("before")
+    score_file(model, source, target, overwrite=True)
+    assert sorted(os.listdir(tmp_path)) == ["in.csv", "out.csv"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_an_input_that_changes_or_goes_meanwhile_fails_the_job(
+    model: FittedModel, ending: str, tmp_path: Path
+) -> None:
+    folder, target = tmp_path / "in", tmp_path / "out.csv"
+    folder.mkdir()
+    first, second = folder / f"a.{ending}", folder / f"b.{ending}"
+
+    def longer(phase: str, rows: int, total: int | None) -> None:
+        if phase == "scoring":
+            os.utime(first, ns=(1, 1))
+
+    def gone(phase: str, rows: int, total: int | None) -> None:
+        if phase == "scoring":
+            second.unlink(missing_ok=True)
+
+    for change, what in ((longer, "the input changed"), (gone, "cannot be read|not readable")):
+        write(raw(), first)
+        write(raw(), second)
+        with pytest.raises(ConfigError, match=what):
+            score_file(model, folder, target, progress=change)
+        assert not target.exists()
+
+
+def test_a_dry_run_looks_at_the_first_rows_of_each_file_and_writes_nothing(
+    recorded: FittedModel, log: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    frame = raw(1_500)
+    frame.loc[[3, 1_200], "colour"] = "blue"
+    write(frame, folder / "a.parquet")
+    write(raw(), folder / "b.csv")
+    said = score_file(recorded, folder, tmp_path / "new" / "out.csv", max_refused=1, dry_run=True)
+    assert (said.rows, said.answered, said.refused) == (1_025, 1_024, 1)
+    assert (said.job_id, said.refused_file, said.dry_run) == ("", None, True)
+    with pytest.raises(ContractViolation, match=r"colour: 1 of 1000 .* \(rows 3\)"):
+        score_file(recorded, folder, tmp_path / "new" / "out.csv", dry_run=True)
+    write(raw().rename(columns={"size": "siz"}), folder / "b.csv")
+    with pytest.raises(ContractViolation, match="did you mean size"):
+        score_file(recorded, folder, tmp_path / "out.csv", max_refused="100%", dry_run=True)
+    assert os.listdir(tmp_path) == ["in"]
 
 
 def test_the_answers_of_a_line_are_those_of_its_row(model: FittedModel, tmp_path: Path) -> None:
     score_file(model, write(raw(), tmp_path / "in.csv"), tmp_path / "out.csv", chunk_rows=6)
-    got: list[dict[str, Any]] = json.loads(read(tmp_path / "out.csv").to_json(orient="records"))
+    got = read(tmp_path / "out.csv").to_dict("records")
     for i in (0, 5, 6, 24):
         alone = model.outputs(raw().iloc[[i]]).iloc[0]
-        assert got[i]["prediction"] == alone["prediction"]
+        assert got[i]["probability_1"] == alone["probability_1"]
+
+
+def test_a_log_that_cannot_be_written_answers_nothing(model: FittedModel, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    broken = recording(model, tmp_path / "file" / "log")
+    from asfitted.errors import RecordError
+
+    with pytest.raises(RecordError):
+        score_file(broken, write(raw(), tmp_path / "in.csv"), tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()

@@ -1,0 +1,175 @@
+"""One chunk: conform, score, check, record; the rows that are refused set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from asfitted.batch.refusals import Reasons
+from asfitted.contract import Conformed, DataContract
+from asfitted.errors import ContractViolation, OutputViolation, RecordError
+from asfitted.prediction_log.query import Query
+from asfitted.prediction_log.reader import Record, records
+from asfitted.prediction_log.record import from_microseconds
+from asfitted.scoring import FittedModel, Recorder
+
+# How far the clock may have been set back between a record and the search for it.
+_CLOCK_US = 60_000_000
+
+
+@dataclass
+class Answers:
+    """What one chunk gave.
+
+    Attributes
+    ----------
+    conformed : Conformed
+        The rows that are answered.
+    outputs : DataFrame of shape (n_answered, n_outputs)
+    reasons : Reasons
+        Of the rows that are refused, as positions in the chunk.
+    received_at : aware datetime
+    latency_us : int
+    """
+
+    conformed: Conformed
+    outputs: pd.DataFrame
+    reasons: Reasons
+    received_at: datetime
+    latency_us: int
+
+
+def sieve(contract: DataContract, frame: pd.DataFrame) -> Reasons:
+    """Return what the contract refuses of `frame`, without scoring the rest.
+
+    Raises
+    ------
+    ContractViolation
+        Where the table itself is refused, and not rows of it.
+    """
+    reasons, kept = Reasons(len(frame)), np.arange(len(frame))
+    while True:
+        try:
+            contract.conform(_some(frame, kept))
+            return reasons
+        except ContractViolation as error:
+            kept = reasons.add(error, kept)
+
+
+def answer(model: FittedModel, frame: pd.DataFrame) -> Answers:
+    """Return the answers of every row that has one; nothing is recorded yet.
+
+    A row's answer does not depend on its neighbours, so those that are left get
+    the same bits when they are scored again without the refused ones.
+
+    Parameters
+    ----------
+    model : FittedModel
+    frame : DataFrame of shape (n_rows, n_columns)
+
+    Raises
+    ------
+    ContractViolation, OutputViolation
+        Where the table itself is refused, and not rows of it.
+    """
+    received_at, started = datetime.now(timezone.utc), perf_counter_ns()
+    reasons, kept = Reasons(len(frame)), np.arange(len(frame))
+    while True:
+        try:
+            conformed = model.conform(_some(frame, kept))
+            outputs = model.score(conformed.frame)
+        except (ContractViolation, OutputViolation) as error:
+            kept = reasons.add(error, kept)
+            continue
+        latency_us = (perf_counter_ns() - started) // 1000
+        return Answers(conformed, outputs, reasons, received_at, latency_us)
+
+
+def _some(frame: pd.DataFrame, rows: np.ndarray[Any, Any]) -> pd.DataFrame:
+    return frame if len(rows) == len(frame) else frame.iloc[rows]
+
+
+def record(
+    recorder: Recorder, contract: DataContract, answers: Answers, job_id: str, batch_id: str
+) -> list[str]:
+    """Put the answers of a chunk on record, in one append; return their ids.
+
+    Raises
+    ------
+    RecordError
+    """
+    if not len(answers.outputs):
+        return []
+    entries = recorder.entries(contract, answers.conformed, answers.outputs)
+    batch = recorder.batch(
+        contract, entries, answers.received_at, answers.latency_us, job_id, batch_id
+    )
+    return recorder.journal.append(batch)
+
+
+def record_refusals(recorder: Recorder, answers: Answers, batch_id: str) -> None:
+    """Put on record that rows of a chunk were refused: one entry per kind of refusal."""
+    for kind, violations in answers.reasons.errors.items():
+        n_rows = len({row for said in violations for row in said.rows})
+        recorder.refused(kind(violations), n_rows, answers.received_at, batch_id)
+
+
+def find_record(recorder: Recorder, batch_id: str, since_us: int) -> list[Record]:
+    """Return what is on record of a chunk already, in the order of its rows.
+
+    Raises
+    ------
+    RecordError
+        Where that cannot be known.
+    """
+    since = from_microseconds(max(since_us - _CLOCK_US, 0))
+    found = _search(recorder, Query(since=since, batch_id=batch_id))
+    by_row = {one["row"]: one for one in found}
+    return [by_row[row] for row in sorted(by_row)]
+
+
+def has_refusals(recorder: Recorder, batch_id: str, since_us: int) -> bool:
+    """Whether a chunk's refusals are on record already; see `find_record`."""
+    since = from_microseconds(max(since_us - _CLOCK_US, 0))
+    return bool(_search(recorder, Query(since=since, request_id=batch_id, table="refusals")))
+
+
+def _search(recorder: Recorder, query: Query) -> list[Record]:
+    if not recorder.journal.folder.is_dir():
+        return []
+
+    def fail(problem: str) -> None:
+        raise RecordError(
+            f"whether a chunk is on record already cannot be known: {problem}",
+            str(recorder.journal.folder),
+            "move the damaged journal to another folder",
+        )
+
+    return list(records(recorder.journal.folder, query, on_problem=fail))
+
+
+def as_recorded(answers: Answers, found: Sequence[Record]) -> tuple[list[str], pd.DataFrame]:
+    """Return (ids, outputs) as they stand on record, which is what the caller gets.
+
+    Raises
+    ------
+    RecordError
+        Where other rows are on record than are answered now.
+    """
+    outputs = answers.outputs
+    if [one["row"] for one in found] != list(range(len(outputs))):
+        raise RecordError(
+            f"{len(found)} rows of a chunk are on record, and {len(outputs)} are answered now",
+            mend="remove the work folder beside the output to begin anew",
+        )
+    columns = {
+        name: pd.Series([one["outputs"][name] for one in found], dtype=outputs[name].dtype)
+        for name in outputs.columns
+    }
+    return [one["prediction_id"] for one in found], pd.DataFrame(columns)

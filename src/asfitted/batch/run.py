@@ -1,0 +1,245 @@
+"""A job from its first chunk to the output in its place.
+
+The order of what is made durable, for each chunk: its record, its refused rows, its
+part. So a chunk whose part is there is finished, and of those without one only the
+first can be on record; that one is looked for, by its batch id, before it is recorded.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from asfitted.batch import answering, parts
+from asfitted.batch.job import Job, open_job
+from asfitted.batch.refusals import Limit, Reasons, Refused, over
+from asfitted.batch.source import Chunk, Source
+from asfitted.errors import ConfigError, ContractViolation, OutputViolation
+from asfitted.prediction_log import FieldPolicy
+from asfitted.prediction_log.record import to_microseconds
+from asfitted.scoring import FittedModel
+
+# The phase ("checking", "scoring"), the rows of a chunk, and all rows where known.
+Progress = Callable[[str, int, int | None], None]
+
+LOOK_ROWS = 1_000
+
+
+class Run:
+    """One call of `score_file`, whose arguments these are.
+
+    Attributes
+    ----------
+    job_id : str
+        "" until there is a job.
+    answered, refused, resumed : int
+        Rows; `resumed` of them by an earlier process.
+    """
+
+    def __init__(
+        self,
+        model: FittedModel,
+        source: Source,
+        target: Path,
+        refusals: Path,
+        limit: Limit,
+        chunk_rows: int,
+        progress: Progress,
+    ) -> None:
+        self.model, self.source = model, source
+        self.target, self.refusals = target, refusals
+        self.limit, self.chunk_rows, self.progress = limit, chunk_rows, progress
+        recorder = model.recorder
+        self.recorder = None if recorder is None else replace(recorder, source="batch")
+        self.job_id = ""
+        self.answered = self.refused = self.resumed = 0
+        self._last: tuple[Reasons, Chunk] | None = None
+
+    def all(self, overwrite: bool) -> None:
+        """Do the whole job."""
+        of = self._of()
+        job = open_job(self.target, of, to_microseconds(_now(), "now"))
+        self.job_id = job.id
+        finished = False
+        try:
+            if not overwrite and not job.is_placing:
+                _refuse_existing(self.target, self.refusals)
+            total = job.checked
+            if total is None:
+                total = job.checked = self._check()
+            self._score(job, total)
+            if self.source.state() != of["input"] or self.answered + self.refused != total:
+                raise ConfigError("the input changed while it was read", str(self.source.root))
+            self._place(job)
+            finished = True
+        finally:
+            # Before everything is checked there is nothing to go on from.
+            job.release(remove=finished or job.checked is None)
+
+    def look(self) -> None:
+        """Check and score the first rows of each file; write nothing."""
+        for file in self.source.files:
+            chunks = Source(self.source.root, (file,)).chunks(self.model.contract, LOOK_ROWS)
+            chunk = next(iter(chunks))
+            answers = self._in_file(chunk, chunk.load(), self._answer)
+            self._take(chunk, answers.reasons)
+            self.answered += len(answers.outputs)
+            self.progress("checking", chunk.n_rows, None)
+        self._demand(self.answered + self.refused)
+
+    def _of(self) -> dict[str, Any]:
+        """Return what makes it the same job."""
+        identity = self.model.identity
+        log = None
+        if self.recorder is not None:
+            fields = dict(self.recorder.policy.fields)
+            log = [str(self.recorder.journal.folder), sorted(fields.items())]
+        return {
+            "input": self.source.state(),
+            # A model without a digest may be another one at each call.
+            "model": [identity.name, identity.version, identity.digest or uuid.uuid4().hex],
+            "log": log,
+            "options": [self.chunk_rows, str(self.refusals)],
+        }
+
+    def _check(self) -> int:
+        """Return the rows of all files, after the contract has seen each of them."""
+        rows, received_at, total = 0, _now(), self.source.known_rows()
+        try:
+            for chunk in self.source.chunks(self.model.contract, self.chunk_rows):
+                rows += chunk.n_rows
+                self._take(chunk, self._in_file(chunk, chunk.load(), self._sieve))
+                self._demand(total)
+                self.progress("checking", chunk.n_rows, total)
+            self._demand(rows)
+        except (ContractViolation, OutputViolation) as error:
+            if self.recorder is not None:
+                self.recorder.refused(error, rows, received_at, self.job_id)
+            raise
+        self.refused = 0
+        return rows
+
+    def _sieve(self, frame: pd.DataFrame) -> Reasons:
+        return answering.sieve(self.model.contract, frame)
+
+    def _score(self, job: Job, total: int) -> None:
+        done = list(job.done.values())
+        self.answered = sum(one.answered for one in done)
+        self.refused = sum(one.refused for one in done)
+        self.resumed = self.answered + self.refused
+        self._last = None
+        # One chunk is written, by one thread and so in order, while the next is scored.
+        with ThreadPoolExecutor(1) as writer:
+            writing: Future[None] | None = None
+            for chunk in self.source.chunks(self.model.contract, self.chunk_rows):
+                if chunk.number not in job.done:
+                    frame = chunk.load()
+                    answers = self._in_file(chunk, frame, self._answer)
+                    self._take(chunk, answers.reasons)
+                    self._demand(total)
+                    if writing is not None:
+                        writing.result()
+                    writing = writer.submit(self._write, job, chunk, frame, answers)
+                self.progress("scoring", chunk.n_rows, total)
+            if writing is not None:
+                writing.result()
+
+    def _write(
+        self, job: Job, chunk: Chunk, frame: pd.DataFrame, answers: answering.Answers
+    ) -> None:
+        reasons = answers.reasons
+        ids, outputs = self._recorded(job, chunk.number, answers)
+        if reasons.errors:
+            policy = FieldPolicy() if self.recorder is None else self.recorder.policy
+            name = self.source.name(chunk.file)
+            lines = reasons.lines(frame, self.model.contract, policy, name, chunk.start)
+            text = "".join(f"{line}\n" for line in lines).encode()
+            parts.write_lines(job.refused(chunk.number), lambda stream: stream.write(text))
+        table = parts.table(self.model.contract, ids, answers.conformed.keys, outputs)
+        received_us = to_microseconds(answers.received_at, "received_at")
+        about = parts.About(len(outputs), len(reasons.rows), received_us)
+        parts.write_part(job.part(chunk.number), table, about)
+        job.done[chunk.number] = about
+        self.answered += about.answered
+
+    def _recorded(
+        self, job: Job, number: int, answers: answering.Answers
+    ) -> tuple[list[str], pd.DataFrame]:
+        """Return (ids, outputs) of a chunk once it is on record, whoever recorded it."""
+        recorder, outputs = self.recorder, answers.outputs
+        if recorder is None:
+            return [], outputs
+        batch_id, since_us = job.batch_id(number), job.since_us(number)
+        search = job.may_be_recorded(number)
+        if answers.reasons.errors and not (
+            search and answering.has_refusals(recorder, batch_id, since_us)
+        ):
+            answering.record_refusals(recorder, answers, batch_id)
+        found = answering.find_record(recorder, batch_id, since_us) if search else []
+        if found:
+            return answering.as_recorded(answers, found)
+        return answering.record(recorder, self.model.contract, answers, job.id, batch_id), outputs
+
+    def _place(self, job: Job) -> None:
+        """Put the parts together; the output comes last, and is there when all is."""
+        job.place()
+        numbers = sorted(job.done)
+        refused = [job.refused(number) for number in numbers if job.done[number].refused]
+        if refused:
+            parts.write_lines(self.refusals, lambda stream: _copy(refused, stream))
+        else:
+            self.refusals.unlink(missing_ok=True)
+        parts.write_output(self.target, [job.part(number) for number in numbers])
+
+    def _answer(self, frame: pd.DataFrame) -> answering.Answers:
+        return answering.answer(self.model, frame)
+
+    def _in_file(
+        self, chunk: Chunk, frame: pd.DataFrame, look: Callable[[pd.DataFrame], Any]
+    ) -> Any:
+        """Return ``look(frame)``; where the table itself is refused, the error names the file."""
+        try:
+            return look(frame)
+        except (ContractViolation, OutputViolation) as error:
+            raise type(error)(error.violations, str(chunk.file), error.mend) from error
+
+    def _take(self, chunk: Chunk, reasons: Reasons) -> None:
+        self.refused += len(reasons.rows)
+        if reasons.errors:
+            self._last = reasons, chunk
+
+    def _demand(self, total: int | None) -> None:
+        """Refuse the job where more rows are refused than may be of `total`."""
+        if self._last is None or self.limit.allows(self.refused, total):
+            return
+        reasons, chunk = self._last
+        error: Refused = reasons.error(
+            str(chunk.file), chunk.start, over(self.limit, self.refused, total)
+        )
+        raise error
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _refuse_existing(*files: Path) -> None:
+    for file in files:
+        if file.exists():
+            raise ConfigError(
+                "the output is there already", str(file), "name another, or add --overwrite"
+            )
+
+
+def _copy(files: list[Path], stream: Any) -> None:
+    for file in files:
+        with file.open("rb") as part:
+            shutil.copyfileobj(part, stream)

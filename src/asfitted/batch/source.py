@@ -1,0 +1,206 @@
+"""The files of a job and their rows in chunks: the same chunks whenever they are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from asfitted.contract import DataContract
+from asfitted.errors import ConfigError
+from asfitted.wire.csv import read_csv
+
+FORMATS = (".csv", ".parquet")
+# Without it Arrow takes a whole column of a row group into memory at once.
+_BUFFER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive rows of one file.
+
+    Attributes
+    ----------
+    number : int
+        From 0, over all files of the job.
+    file : Path
+    start : int
+        The first row's number in `file`, from 0; a header is no row.
+    n_rows : int
+    load : callable
+        Returns the rows: a DataFrame of shape (n_rows, n_columns).
+    """
+
+    number: int
+    file: Path
+    start: int
+    n_rows: int
+    load: Callable[[], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A CSV or Parquet file, or the files of a folder, in the order of their paths.
+
+    Attributes
+    ----------
+    root : Path
+        What the caller named.
+    files : tuple of Path
+    """
+
+    root: Path
+    files: tuple[Path, ...]
+
+    def name(self, file: Path) -> str:
+        """Return what `file` is called in a refusal: its path below `root`."""
+        return file.name if file == self.root else file.relative_to(self.root).as_posix()
+
+    def state(self) -> list[list[Any]]:
+        """Return path, size and time of change of each file: other content, other state.
+
+        Raises
+        ------
+        ConfigError
+            Where a file is gone.
+        """
+        found = []
+        for file in self.files:
+            try:
+                about = file.stat()
+            except OSError as error:
+                raise ConfigError(f"an input is gone: {error.strerror}", str(file)) from error
+            found.append([os.path.abspath(file), about.st_size, about.st_mtime_ns])
+        return found
+
+    def known_rows(self) -> int | None:
+        """Return the rows of all files where their footers say so, None with CSV among them."""
+        if any(file.suffix != ".parquet" for file in self.files):
+            return None
+        return sum(_footer(file).num_rows for file in self.files)
+
+    def chunks(self, contract: DataContract, rows: int) -> Iterator[Chunk]:
+        """Yield all rows, at most `rows` at a time; of a file without rows one chunk of none.
+
+        Raises
+        ------
+        ConfigError
+            Where a file is gone or cannot be read as Parquet.
+        ContractViolation
+            Where it cannot be read as CSV, or a line has more or fewer fields than
+            the header: what the lines after it mean is not known then.
+        """
+        number = 0
+        for file in self.files:
+            read = _csv if file.suffix == ".csv" else _parquet
+            start = 0
+            for n_rows, load in read(file, contract, rows):
+                yield Chunk(number, file, start, n_rows, load)
+                number, start = number + 1, start + n_rows
+
+
+def find(root: Path) -> Source:
+    """Return the source that `root` names.
+
+    Names that begin with a dot or an underscore are passed over in a folder, as
+    Spark's own files are; any other file there has to be an input.
+
+    Raises
+    ------
+    ConfigError
+        Where there is nothing, or a file's ending says no format.
+    """
+    if str(root).startswith("s3:"):
+        raise ConfigError(
+            "s3:// is not read yet", str(root), "copy the files here first: aws s3 sync"
+        )
+    if root.is_file():
+        files = [root]
+    elif root.is_dir():
+        files = sorted(
+            path
+            for path in root.rglob("*")
+            if path.is_file() and not any(part[0] in "._" for part in path.relative_to(root).parts)
+        )
+    else:
+        raise ConfigError("the input is not there", str(root))
+    if not files:
+        raise ConfigError("the input folder holds no file", str(root))
+    for file in files:
+        demand_format(file)
+    return Source(root, tuple(files))
+
+
+def demand_format(file: Path, formats: Sequence[str] = FORMATS) -> None:
+    """Refuse a file whose ending is none of `formats`.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if file.suffix not in formats:
+        raise ConfigError(
+            f"no format is known by the ending {file.suffix!r}",
+            str(file),
+            f"name it {' or '.join(formats)}",
+        )
+
+
+_Loads = Iterator[tuple[int, Callable[[], pd.DataFrame]]]
+
+
+def _csv(file: Path, contract: DataContract, rows: int) -> _Loads:
+    for frame in read_csv(file, contract, rows):
+        yield len(frame), lambda frame=frame: frame  # type: ignore[misc]
+
+
+def _parquet(file: Path, contract: DataContract, rows: int) -> _Loads:
+    try:
+        with pq.ParquetFile(file, buffer_size=_BUFFER_BYTES) as parquet:
+            if parquet.metadata.num_rows == 0:
+                # It has columns all the same, for conform to look at.
+                yield 0, parquet.read().to_pandas
+            for table in _even(parquet.iter_batches(rows), rows):
+                yield table.num_rows, lambda table=table: _frame(table, file)  # type: ignore[misc]
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(file, error) from error
+
+
+def _even(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+    """Yield tables of exactly `rows` rows and a last one, however Arrow cuts its batches."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        while batch.num_rows:
+            part = batch.slice(0, rows - sum(b.num_rows for b in held))
+            held.append(part)
+            batch = batch.slice(part.num_rows)
+            if sum(b.num_rows for b in held) == rows:
+                yield pa.Table.from_batches(held)
+                held = []
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _frame(table: pa.Table, file: Path) -> pd.DataFrame:
+    try:
+        table.validate(full=True)
+        return table.to_pandas()
+    except (pa.ArrowException, ValueError) as error:
+        raise _unreadable(file, error) from error
+
+
+def _footer(file: Path) -> Any:
+    try:
+        return pq.read_metadata(file)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: BaseException) -> ConfigError:
+    return ConfigError(f"not readable as Parquet: {error}", str(file))

@@ -1,0 +1,162 @@
+"""`asfitted log ship` and `asfitted log stats`: the log's way to its sink."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from asfitted.config import SINK_VARIABLE, load_config
+from asfitted.errors import AsfittedError, ConfigError, StoreUnavailable
+from asfitted.prediction_log.reader import existing_folder
+from asfitted.prediction_log.shipper import DAY_S, Shipper
+from asfitted.prediction_log.shipping_follow import follow as follow_log
+from asfitted.prediction_log.shipping_stats import LogStats, as_prometheus, log_stats, write_whole
+from asfitted.prediction_log.sinks import public_name
+
+_POLL_S = 0.1
+_Result = TypeVar("_Result")
+
+_SINK = click.option(
+    "--sink",
+    metavar="URL",
+    help="sqlite:///path, postgresql+psycopg://host/db, or a folder for Parquet files.  "
+    f"[default: ${SINK_VARIABLE}, else log.sink of the configuration]",
+)
+_FOLDER = click.option(
+    "--folder",
+    type=click.Path(),
+    help="The log.  [default: $ASFITTED_LOG, else log.folder of the configuration]",
+)
+
+
+@click.command()
+@_SINK
+@_FOLDER
+@click.option("--follow", is_flag=True, help="Go on until SIGTERM or Ctrl-C.")
+@click.option("--retry-quarantined", is_flag=True, help="Send what is in quarantine once more.")
+def ship(sink: str | None, folder: str | None, follow: bool, retry_quarantined: bool) -> None:
+    """Move what is on record to the sink, each record exactly once.
+
+    A journal that is wholly shipped and that nobody writes any more is deleted
+    after log.keep_shipped_days (7). Exit code 4: the sink cannot be reached; what
+    is not shipped stays in its journal, in order.
+    """
+    url, home, keep_s = _settings(sink, folder)
+    with Shipper(home, url, keep_shipped_s=keep_s, on_problem=_warn) as shipper:
+        sent, error = _until_told(lambda stop: _run(shipper, stop, follow, retry_quarantined))
+    click.echo(f"{sent} rows shipped to {public_name(url)}", err=follow)
+    if error is not None:
+        raise error
+
+
+@click.command()
+@_SINK
+@_FOLDER
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option(
+    "--prometheus",
+    "file",
+    type=click.Path(dir_okay=False),
+    help="Write the figures there, for the textfile collector of a node exporter.",
+)
+def stats(sink: str | None, folder: str | None, as_json: bool, file: str | None) -> None:
+    """Print how far the log is shipped, by writer; the sink is not asked."""
+    url, home, _ = _settings(sink, folder)
+    try:
+        found = log_stats(existing_folder(home), url)
+        if file is not None:
+            write_whole(Path(file), as_prometheus(found))
+    except (OSError, sqlite3.Error) as error:
+        raise StoreUnavailable(
+            f"the state cannot be read or written: {error}", str(home)
+        ) from error
+    if as_json:
+        click.echo(json.dumps(found.as_dict()))
+    elif file is None:
+        click.echo(_as_text(found))
+
+
+def _settings(sink: str | None, folder: str | None) -> tuple[str, Path, float]:
+    config = load_config()
+    url = sink or config.log_sink()
+    if not url:
+        raise ConfigError(
+            "no sink is named",
+            str(config.path or "there is no configuration"),
+            f"say --sink URL, set {SINK_VARIABLE}, or write log.sink into registry_config.yaml",
+        )
+    home = Path(folder) if folder else config.log_folder()
+    return url, home, config.log.keep_shipped_days * DAY_S
+
+
+def _run(
+    shipper: Shipper, stop: threading.Event, follow: bool, retry_quarantined: bool
+) -> tuple[int, AsfittedError | None]:
+    before = shipper.shipped
+    try:
+        if retry_quarantined:
+            shipper.retry_quarantined()
+        error = follow_log(shipper, stop) if follow else None
+        if not follow:
+            shipper.ship(stop=stop)
+    except AsfittedError as failure:
+        error = failure
+    return shipper.shipped - before, error
+
+
+def _until_told(work: Callable[[threading.Event], _Result]) -> _Result:
+    """Do `work` in a thread and set its event at SIGTERM or Ctrl-C.
+
+    The handler only sets a flag: it may interrupt this thread anywhere, also where
+    it holds the lock that setting an event would need.
+    """
+    stop, told = threading.Event(), [False]
+
+    def tell(_number: int, _frame: Any) -> None:
+        told[0] = True
+
+    before = {number: signal.signal(number, tell) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(work, stop)
+            while not future.done():
+                wait([future], _POLL_S)
+                if told[0]:
+                    stop.set()
+            return future.result()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _as_text(found: LogStats) -> str:
+    whole = found.as_dict()
+    lines = [f"{found.sink}"]
+    for writer in found.writers:
+        parts = [f"{writer.recorded} on record, {writer.shipped} shipped"]
+        if writer.backlog:
+            parts.append(f"{writer.backlog} to ship, the oldest {writer.backlog_s:.0f} s old")
+        parts += [f"{writer.quarantined} in quarantine"] * bool(writer.quarantined)
+        parts += [f"{writer.missing} missing"] * bool(writer.missing)
+        parts += ["LOST: its journal is gone"] * writer.lost
+        parts += [f"NOT READABLE: {writer.problem}"] * bool(writer.problem)
+        lines.append(f"  {writer.writer}: {'; '.join(parts)}")
+    lines.append(
+        f"  together: {whole['recorded']} on record, {whole['shipped']} shipped, "
+        f"{whole['backlog']} to ship, {whole['quarantined']} in quarantine"
+    )
+    if found.status.error:
+        lines.append(f"  the last {found.status.failures} calls failed: {found.status.error}")
+    return "\n".join(lines)
+
+
+def _warn(problem: str) -> None:
+    click.echo(f"warning: {problem}", err=True)

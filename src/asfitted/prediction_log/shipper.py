@@ -1,0 +1,275 @@
+"""The shipper: move the journals of a folder to a sink, each record exactly once."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from asfitted.errors import AsfittedError, StoreUnavailable
+from asfitted.prediction_log.place import journal_files, make_folder
+from asfitted.prediction_log.query import Table
+from asfitted.prediction_log.reader import TABLES, warn
+from asfitted.prediction_log.shipping_journals import damage, look, next_rows, writer_of
+from asfitted.prediction_log.shipping_lock import FolderLock
+from asfitted.prediction_log.shipping_removal import finish_removals, remove_shipped
+from asfitted.prediction_log.shipping_state import Progress, ShippingState
+from asfitted.prediction_log.sinks.protocol import Row, RowsRefused, Sink
+from asfitted.prediction_log.sinks.urls import open_sink, public_name
+
+DAY_S = 86_400.0
+
+# What one call to a sink may hold, besides its last row.
+_MAX_BYTES = 8 * 2**20
+# Calls for one journal until it is looked for new journals, and for shipped ones to
+# delete: both must come to pass where rows are written as fast as they are shipped.
+_ROUNDS = 64
+_SEQUENCE_AT = {table: columns.index("sequence") for table, columns in TABLES.items()}
+
+_log = logging.getLogger("asfitted.prediction_log")
+
+
+class Shipper:
+    """Moves journals to a sink: at least once, which the sink makes exactly once.
+
+    Used by one thread; there is one per folder at a time, whatever the process.
+
+    Parameters
+    ----------
+    folder : str or path
+    sink : str
+        Its URL.
+    keep_shipped_s : float, default 7 days
+        How long a journal that nobody writes any more stays after all of it is shipped.
+    on_problem : callable, default logs a warning
+        Called with a sentence when a journal cannot be read, or a row is put in
+        quarantine.
+    open_sink : callable
+        Makes the sink of the URL.
+
+    Attributes
+    ----------
+    shipped : int
+        Rows that the sink took or that went to quarantine so far.
+    linger_s : float
+        The sink's, 0 until it is connected.
+
+    Raises
+    ------
+    StoreUnavailable
+        Where another shipper is at work on the folder, or its state cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        sink: str,
+        *,
+        keep_shipped_s: float = 7 * DAY_S,
+        on_problem: Callable[[str], None] = warn,
+        open_sink: Callable[[str], Sink] = open_sink,
+    ) -> None:
+        self.folder = Path(os.path.abspath(folder))
+        self.shipped, self.linger_s = 0, 0.0
+        self._url, self._open, self._on_problem = sink, open_sink, on_problem
+        self._keep_us = int(keep_shipped_s * 1_000_000)
+        self._sink: Sink | None = None
+        # How a journal looked when all of it was shipped: unchanged, it is not opened again.
+        self._looks: dict[str, tuple[int, ...]] = {}
+        self._drained: set[str] = set()
+        self._problems: dict[str, str] = {}
+        name = public_name(sink)
+        with contextlib.ExitStack() as stack:
+            try:
+                make_folder(self.folder)
+                stack.callback(FolderLock(self.folder).close)
+                self._state = ShippingState(self.folder, name)
+                stack.callback(self._state.close)
+                finish_removals(self.folder, self._state)
+                self._progress = self._state.progress()
+            except (OSError, sqlite3.Error) as error:
+                raise _unavailable(error, str(self.folder)) from error
+            stack.callback(self._drop_sink)
+            self._closing = stack.pop_all()
+
+    def close(self) -> None:
+        """Let go of the sink and of the folder; a second time does nothing."""
+        self._closing.close()
+
+    def __enter__(self) -> Shipper:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def ship(
+        self,
+        *,
+        stop: threading.Event | None = None,
+        full_only: bool = False,
+        until: float | None = None,
+    ) -> int:
+        """Send all that is on record now, in the order of each journal.
+
+        Parameters
+        ----------
+        stop : Event, optional
+            Set, no further call is made.
+        full_only : bool, default False
+            Leave for later what does not fill a call.
+        until : float, optional
+            Of `time.monotonic`: no further call is made then.
+
+        Returns
+        -------
+        int
+            Rows that the sink took or that went to quarantine.
+
+        Raises
+        ------
+        StoreUnavailable, ConfigError
+            What the sink has taken is noted; the rest is as it was.
+        """
+
+        def ended() -> bool:
+            return (stop is not None and stop.is_set()) or (
+                until is not None and time.monotonic() >= until
+            )
+
+        try:
+            sent, more = 0, True
+            while more:
+                rows, more = self._pass(ended, full_only)
+                sent += rows
+            return sent
+        except Exception as error:
+            self._drop_sink()
+            # A sink of somebody else's may raise anything, and the disk may be full here.
+            failure = error if isinstance(error, AsfittedError) else None
+            if failure is None:
+                if not isinstance(error, (OSError, sqlite3.Error)):
+                    _log.error("the sink is broken", exc_info=error)
+                failure = _unavailable(error, self._state.sink)
+            with contextlib.suppress(sqlite3.Error):
+                self._state.failed(failure.what)
+            if failure is error:
+                raise
+            raise failure from error
+
+    def _pass(self, ended: Callable[[], bool], full_only: bool) -> tuple[int, bool]:
+        """Go round the journals; return how many rows were sent, and whether to go on."""
+        looks = {path: look(path) for path in journal_files(self.folder)}
+        changed = [path for path, seen in looks.items() if self._looks.get(path.name) != seen]
+        if not changed:
+            self._remove_shipped()
+            return 0, False
+        sink, sent, left = self._connected(), 0, set[Path]()
+        busy = [(path, table) for path in changed for table in TABLES]
+        for _ in range(_ROUNDS):
+            again = []
+            for path, table in busy:  # one call each in turn: no journal waits for another's end
+                if ended():
+                    return sent, False
+                rows, whole = self._step(sink, path, table, full_only)
+                sent += rows
+                if rows:
+                    again.append((path, table))
+                elif not whole:
+                    left.add(path)
+            busy = again
+        left.update(path for path, _ in busy)
+        self._looks = {p.name: seen for p, seen in looks.items() if seen and p not in left}
+        self._drained = {path.name for path in looks if path not in left}
+        self._remove_shipped()
+        return sent, bool(busy)
+
+    def _step(self, sink: Sink, path: Path, table: Table, full_only: bool) -> tuple[int, bool]:
+        """Send one call's rows; return how many, and whether nothing is left behind."""
+        writer = writer_of(path)
+        progress = self._progress.get(writer, Progress())
+        rows, error = next_rows(path, table, progress.last(table), sink.batch_rows, _MAX_BYTES)
+        self._note(path, error)
+        if not rows or (full_only and len(rows) < sink.batch_rows):
+            return 0, not rows and error is None
+        sound = []
+        for row in rows:
+            reason = damage(table, row)
+            if reason is None:
+                sound.append(row)
+            else:
+                self._quarantine(table, writer, row, reason)
+        self._send(sink, table, writer, sound)
+        last: int = rows[-1][_SEQUENCE_AT[table]]
+        # Only now: what the state says, the sink has.
+        self._state.save(writer, table, last)
+        changes = {"predictions": last} if table == "predictions" else {"refusals": last}
+        self._progress[writer] = replace(progress, **changes)
+        self.shipped += len(rows)
+        return len(rows), False
+
+    def _send(self, sink: Sink, table: Table, writer: str, rows: Sequence[Row]) -> None:
+        """Send `rows`; those that the sink refuses for what is in them go to quarantine."""
+        if not rows:
+            return
+        try:
+            sink.write(table, rows)
+        except RowsRefused as refusal:
+            if len(rows) == 1:
+                self._quarantine(table, writer, rows[0], str(refusal))
+                return
+            half = len(rows) // 2
+            self._send(sink, table, writer, rows[:half])
+            self._send(sink, table, writer, rows[half:])
+
+    def _quarantine(self, table: Table, writer: str, row: Row, reason: str) -> None:
+        sequence = row[_SEQUENCE_AT[table]]
+        self._state.quarantine(table, writer, sequence, row, reason)
+        self._on_problem(f"{table} {sequence} of writer {writer} is in quarantine: {reason}")
+
+    def retry_quarantined(self) -> int:
+        """Send what is in quarantine once more; return how many rows the sink took.
+
+        Raises
+        ------
+        StoreUnavailable, ConfigError
+        """
+        taken, sink = 0, self._connected()
+        for table, writer, sequence, row in self._state.quarantined_rows():
+            if damage(table, row) is None:
+                with contextlib.suppress(RowsRefused):
+                    sink.write(table, [row])
+                    self._state.release(table, writer, sequence)
+                    taken += 1
+        return taken
+
+    def _connected(self) -> Sink:
+        if self._sink is None:
+            self._sink = self._open(self._url)
+            self.linger_s = self._sink.linger_s
+        return self._sink
+
+    def _drop_sink(self) -> None:
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            with contextlib.suppress(Exception):
+                sink.close()
+
+    def _note(self, path: Path, error: Exception | None) -> None:
+        text = "" if error is None else f"{path}: {error}; what follows is not shipped"
+        if text and self._problems.get(path.name) != text:
+            self._on_problem(text)
+        self._problems[path.name] = text
+
+    def _remove_shipped(self) -> None:
+        remove_shipped(self.folder, self._state, self._keep_us, self._drained, self._on_problem)
+
+
+def _unavailable(error: Exception, where: str) -> StoreUnavailable:
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return StoreUnavailable(f"the log cannot be shipped: {reason}", where)

@@ -1,0 +1,167 @@
+"""The shipper's view of a journal: rows by sequence, and whether anyone may still write it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from asfitted.prediction_log.opening import NotReadable, opened
+from asfitted.prediction_log.place import SUFFIX, beside, made_here
+from asfitted.prediction_log.query import Table
+from asfitted.prediction_log.reader import TABLES
+from asfitted.prediction_log.record import COLUMNS, REFUSAL_COLUMNS
+from asfitted.prediction_log.sinks.protocol import Row
+
+# Where SQLite locks a database file for readers; https://sqlite.org/fileformat2.html
+# and os.h: they never change, since old and new versions share files.
+_SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
+_TICK_NS = 2_000_000_000
+
+READ_ERRORS = (NotReadable, sqlite3.Error, OSError)
+
+
+def writer_of(path: Path) -> str:
+    """Return the writer that a journal's name names."""
+    return path.name.removeprefix("journal-").removesuffix(SUFFIX)
+
+
+def next_rows(
+    path: Path, table: Table, after: int, max_rows: int, max_bytes: int
+) -> tuple[list[Row], Exception | None]:
+    """Return the rows of `table` after a sequence number, in order.
+
+    The file is open only here, never while a sink is waited for: a reader that stays
+    keeps the writer's WAL from being used again.
+
+    Returns
+    -------
+    rows : list of tuple
+        At most `max_rows`, and no more after `max_bytes` of text; at least one where
+        there is one.
+    error : Exception or None
+        What kept the rows behind them from being read.
+    """
+    columns = ", ".join(TABLES[table])
+    sql = f"SELECT {columns} FROM {table} WHERE sequence > ? ORDER BY sequence LIMIT ?"
+    rows: list[Row] = []
+    size = 0
+    try:
+        with opened(path) as connection:
+            if connection is None:
+                return [], None
+            # A byte that is no UTF-8 is one row's damage, not the whole file's.
+            connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+            for row in connection.execute(sql, [after, max_rows]):
+                rows.append(row)
+                size += sum(len(value) for value in row if isinstance(value, str))
+                if size >= max_bytes:
+                    break
+    except READ_ERRORS as error:
+        return rows, error
+    return rows, None
+
+
+def damage(table: Table, row: Row) -> str | None:
+    """Return why a row is none that a journal's writer wrote, or None."""
+    kinds: Mapping[str, str] = COLUMNS if table == "predictions" else REFUSAL_COLUMNS
+    for (name, kind), value in zip(kinds.items(), row, strict=True):
+        wanted: Callable[[object], bool] = _is_integer if kind.startswith("INTEGER") else _is_text
+        if not wanted(value) and not (value is None and kind == "INTEGER"):
+            return f"the column {name} is damaged"
+    return None
+
+
+def _is_integer(value: object) -> bool:
+    return type(value) is int
+
+
+def _is_text(value: object) -> bool:
+    try:
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:
+        return False
+
+
+def ends(path: Path) -> dict[Table, int] | None:
+    """Return the last sequence number of each table; None where nothing was written yet.
+
+    Raises
+    ------
+    NotReadable, sqlite3.Error, OSError
+    """
+    with opened(path) as connection:
+        if connection is None:
+            return None
+        return {
+            table: connection.execute(f"SELECT coalesce(max(sequence), 0) FROM {table}").fetchone()[
+                0
+            ]
+            for table in TABLES
+        }
+
+
+def is_final(path: Path) -> bool:
+    """Whether nobody will write this journal any more; False where that is not known.
+
+    A closed journal has left WAL mode and is never opened again. One whose writer was
+    killed is in WAL mode, and no process holds the lock that an open WAL database
+    keeps. A process id would say less: containers that share a folder share those.
+
+    Raises
+    ------
+    NotReadable, sqlite3.Error, OSError
+    """
+    with opened(path) as connection:
+        if connection is None:
+            return False
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    if mode != "wal":
+        return True
+    # Closing a file drops all locks that this process has on it, the journal's too.
+    return not made_here(writer_of(path)) and not _is_locked(path)
+
+
+def _is_locked(path: Path) -> bool:
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _SHARED_SIZE, _SHARED_FIRST)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def look(path: Path) -> tuple[int, ...]:
+    """Return what changes when a journal is written: inodes, sizes and times of its files.
+
+    Nothing for a journal that was written a moment ago: the clock of a file system
+    ticks in milliseconds, and the next write may look as this one.
+    """
+    found: tuple[int, ...] = ()
+    for each in (path, beside(path, "-wal")):
+        with contextlib.suppress(FileNotFoundError):
+            stat = each.stat()
+            if abs(time.time_ns() - stat.st_mtime_ns) < _TICK_NS:
+                return ()
+            found += (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    return found
+
+
+def remove(path: Path) -> None:
+    """Delete a journal and what SQLite keeps beside it; a second time does nothing.
+
+    The file itself first: without its WAL it could look damaged, and its WAL alone
+    is nothing that anyone reads.
+    """
+    for ending in ("", "-wal", "-shm", "-journal"):
+        beside(path, ending).unlink(missing_ok=True)

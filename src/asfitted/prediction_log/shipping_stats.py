@@ -1,0 +1,199 @@
+"""How far the shipping of a log is, from its journals and its state alone."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from asfitted.prediction_log.opening import opened
+from asfitted.prediction_log.place import journal_files
+from asfitted.prediction_log.query import TIME_OF
+from asfitted.prediction_log.reader import TABLES
+from asfitted.prediction_log.shipping_journals import READ_ERRORS, writer_of
+from asfitted.prediction_log.shipping_state import Progress, Status, now_us, state_of
+from asfitted.prediction_log.sinks.urls import public_name
+
+STATS_VERSION = 1
+
+
+@dataclass(frozen=True)
+class WriterStats:
+    """Of one journal, predictions and refusals together.
+
+    Attributes
+    ----------
+    writer : str
+    recorded, shipped, backlog : int
+        Rows that were written, that the sink took or that are in quarantine, and
+        that are still to be shipped.
+    backlog_s : float
+        Age of the oldest row that is still to be shipped; 0 where there is none.
+    quarantined : int
+    missing : int
+        Sequence numbers below the last that are not in the journal: there are
+        none, unless someone took rows out.
+    lost : bool
+        The journal is gone, and not because the shipper deleted it.
+    problem : str or None
+        What keeps the journal from being read.
+    """
+
+    writer: str
+    recorded: int
+    shipped: int
+    backlog: int
+    backlog_s: float
+    quarantined: int
+    missing: int
+    lost: bool
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class LogStats:
+    """Of a folder and one sink; see `log_stats`."""
+
+    sink: str
+    writers: Sequence[WriterStats]
+    status: Status
+
+    @property
+    def backlog(self) -> int:
+        """Rows that are still to be shipped."""
+        return sum(writer.backlog for writer in self.writers)
+
+    @property
+    def backlog_s(self) -> float:
+        """Age of the oldest of them, in seconds."""
+        return max((writer.backlog_s for writer in self.writers), default=0.0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as one object for JSON."""
+        totals = {
+            name: sum(getattr(writer, name) for writer in self.writers)
+            for name in ("recorded", "shipped", "backlog", "quarantined", "missing", "lost")
+        }
+        return {
+            "stats_version": STATS_VERSION,
+            "sink": self.sink,
+            **totals,
+            "backlog_s": self.backlog_s,
+            "last_shipped_at_us": self.status.shipped_at,
+            "last_failed_at_us": self.status.failed_at,
+            "failures": self.status.failures,
+            "last_error": self.status.error,
+            "writers": [asdict(writer) for writer in self.writers],
+        }
+
+
+def log_stats(folder: str | os.PathLike[str], sink: str) -> LogStats:
+    """Return how far the journals of `folder` are shipped to `sink`, which is not asked.
+
+    Parameters
+    ----------
+    folder : str or path
+    sink : str
+        Its URL.
+
+    Raises
+    ------
+    sqlite3.Error
+        Where the shipper's state cannot be read.
+    """
+    home, name = Path(folder), public_name(sink)
+    paths = {writer_of(path): path for path in journal_files(home)}
+    # After the files: whatever was deleted meanwhile is marked so.
+    progress, status, quarantined = state_of(home, name)
+    writers = []
+    for writer in sorted({*paths, *progress}):
+        known = progress.get(writer, Progress())
+        count = quarantined.get(writer, 0)
+        if writer in paths and known.removed_at is None:
+            writers.append(_of_journal(paths[writer], writer, known, count))
+        else:
+            shipped = known.predictions + known.refusals
+            lost = known.removed_at is None
+            writers.append(WriterStats(writer, shipped, shipped, 0, 0.0, count, 0, lost, None))
+    return LogStats(name, writers, status)
+
+
+def _of_journal(path: Path, writer: str, known: Progress, quarantined: int) -> WriterStats:
+    recorded = shipped = missing = 0
+    oldest, problem = None, None
+    try:
+        with opened(path) as connection:
+            for table in TABLES if connection is not None else ():
+                assert connection is not None
+                last, rows = connection.execute(
+                    f"SELECT coalesce(max(sequence), 0), count(*) FROM {table}"
+                ).fetchone()
+                recorded += last
+                missing += last - rows
+                shipped += min(last, known.last(table))
+                sql = f"SELECT min({TIME_OF[table]}) FROM {table} WHERE sequence > ?"
+                (time,) = connection.execute(sql, [known.last(table)]).fetchone()
+                if time is not None:
+                    oldest = time if oldest is None else min(oldest, time)
+    except READ_ERRORS as error:
+        problem = str(error)
+    age_s = 0.0 if oldest is None else max(0.0, (now_us() - oldest) / 1e6)
+    backlog = recorded - shipped
+    return WriterStats(
+        writer, recorded, shipped, backlog, age_s, quarantined, missing, False, problem
+    )
+
+
+def as_prometheus(stats: LogStats) -> str:
+    """Return the text that a node exporter's textfile collector reads.
+
+    Examples
+    --------
+    >>> print(as_prometheus(LogStats("file:///log", [], Status())).splitlines()[2])
+    asfitted_log_recorded_rows{sink="file:///log"} 0
+    """
+    whole = stats.as_dict()
+    problems = sum(writer.problem is not None for writer in stats.writers)
+    shipped_at = stats.status.shipped_at
+    figures = [
+        ("recorded_rows", "Rows on record in the journals, deleted ones included.", "recorded"),
+        ("shipped_rows", "Rows that the sink took or that are in quarantine.", "shipped"),
+        ("backlog_rows", "Rows still to be shipped.", "backlog"),
+        ("backlog_seconds", "Age of the oldest row still to be shipped.", "backlog_s"),
+        ("quarantined_rows", "Rows that the sink will never take.", "quarantined"),
+        ("missing_rows", "Gaps in the sequence numbers of journals.", "missing"),
+        ("lost_journals", "Journals that are gone and were not shipped to the end.", "lost"),
+        ("ship_failures", "Calls of the sink that failed since the last that did not.", "failures"),
+    ]
+    values = [(name, text, whole[key]) for name, text, key in figures]
+    values.append(("unreadable_journals", "Journals that cannot be read.", problems))
+    if shipped_at is not None:
+        text = "When the sink last took rows, in seconds since 1970."
+        values.append(("last_shipped_timestamp_seconds", text, shipped_at / 1e6))
+    label = stats.sink.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    lines = []
+    for name, text, value in values:
+        metric = f"asfitted_log_{name}"
+        lines += [f"# HELP {metric} {text}", f"# TYPE {metric} gauge"]
+        lines.append(f'{metric}{{sink="{label}"}} {value!r}')
+    return "\n".join(lines) + "\n"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace `path` so that a reader finds the old text or the new one.
+
+    Raises
+    ------
+    OSError
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        # A node exporter is another user.
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

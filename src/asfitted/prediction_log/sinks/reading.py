@@ -1,0 +1,85 @@
+"""Records read from a sink, alone or together with a folder of journals."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+
+from asfitted.prediction_log.query import ID_OF, TIME_OF, Query
+from asfitted.prediction_log.reader import Record, decoded, records, warn
+from asfitted.prediction_log.sinks.protocol import Sink
+from asfitted.prediction_log.sinks.urls import open_sink
+
+
+def sink_records(
+    sink: Sink | str, query: Query | None = None, *, on_problem: Callable[[str], None] = warn
+) -> Iterator[Record]:
+    """Yield the records of a sink, as `reader.records` does those of a folder.
+
+    Parameters
+    ----------
+    sink : Sink or str
+        A URL is opened here, and closed with the last record.
+    query : Query, optional
+    on_problem : callable, default logs a warning
+        Called with a sentence for each record that cannot be decoded.
+
+    Raises
+    ------
+    ConfigError, StoreUnavailable
+    """
+    query = query or Query()
+    if not isinstance(sink, str):
+        return _matching(sink, query, on_problem)
+    return _opened(sink, query, on_problem)
+
+
+def _opened(url: str, query: Query, on_problem: Callable[[str], None]) -> Iterator[Record]:
+    with closing(open_sink(url)) as sink:
+        yield from _matching(sink, query, on_problem)
+
+
+def _matching(sink: Sink, query: Query, on_problem: Callable[[str], None]) -> Iterator[Record]:
+    found = 0
+    if query.at_most == 0:
+        return
+    for row in sink.read(query):
+        record = decoded(row, query.table, on_problem)
+        if record is not None and (not query.key or query.matches(record["keys"])):
+            yield record
+            found += 1
+            if found == query.at_most:
+                return
+
+
+def log_records(
+    folder: str | os.PathLike[str] | None,
+    sink: Sink | str,
+    query: Query,
+    *,
+    on_problem: Callable[[str], None] = warn,
+) -> Iterator[Record]:
+    """Yield the records of a sink, and with a folder those of its journals too, each once."""
+    in_sink = sink_records(sink, query, on_problem=on_problem)
+    if folder is None:
+        return in_sink
+    # The journals first: what is shipped and deleted meanwhile is in the sink by then.
+    return _without_repeats([records(folder, query, on_problem=on_problem), in_sink], query)
+
+
+def _without_repeats(sources: Iterable[Iterator[Record]], query: Query) -> Iterator[Record]:
+    """Merge sources that are each in the order of `query`; a record in several comes once."""
+    time, name = TIME_OF[query.table], ID_OF[query.table]
+    now, seen, found = None, set[str](), 0
+    merged = heapq.merge(*sources, key=lambda each: each[time], reverse=query.newest_first)
+    for record in merged:
+        if found == query.at_most:
+            return
+        if record[time] != now:
+            now, seen = record[time], set()
+        if record[name] not in seen:
+            seen.add(record[name])
+            found += 1
+            yield record

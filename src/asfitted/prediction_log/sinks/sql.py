@@ -1,0 +1,186 @@
+"""The sink in an SQL database: SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from asfitted.errors import ConfigError, StoreUnavailable
+from asfitted.prediction_log.query import ID_OF, TIME_OF, Query, Table
+from asfitted.prediction_log.record import from_microseconds
+from asfitted.prediction_log.sinks.protocol import Row, RowsRefused
+from asfitted.prediction_log.sinks.sql_schema import TABLE_OF, Moment, migrate
+from asfitted.prediction_log.sinks.urls import public_name
+
+_FETCH_ROWS = 1_000
+_SQLITE_BUSY_S = 30
+# A server that is gone without a word, by a cut cable, is given up after half a minute.
+_POSTGRESQL = {"connect_timeout": 10, "tcp_user_timeout": 30_000, "application_name": "asfitted"}
+
+
+class SqlSink:
+    """Predictions and refusals as two tables of a database.
+
+    The tables are made, and moved on, with the first call.
+
+    Parameters
+    ----------
+    url : str
+        ``sqlite:///path`` or ``postgresql+psycopg://…``.
+
+    Raises
+    ------
+    ConfigError
+        Where the URL is none, or its driver is not installed.
+    """
+
+    batch_rows = 1_000
+    linger_s = 1.0
+
+    def __init__(self, url: str) -> None:
+        self.name = public_name(url)
+        try:
+            given = sa.make_url(url)
+            if given.drivername == "postgresql":
+                given = given.set(drivername="postgresql+psycopg")
+            self._sqlite = given.get_backend_name() == "sqlite"
+            if self._sqlite:
+                options: dict[str, Any] = {
+                    "timeout": _SQLITE_BUSY_S,
+                    "isolation_level": None,
+                    "check_same_thread": False,
+                }
+            else:
+                options = {n: v for n, v in _POSTGRESQL.items() if n not in given.query}
+            # One connection: the shipper is one thread, and a server's are few.
+            self._engine = sa.create_engine(
+                given, connect_args=options, pool_size=1, max_overflow=1, poolclass=sa.QueuePool
+            )
+        except sa.exc.ArgumentError as error:
+            raise ConfigError("the sink's URL is none", self.name) from error
+        except ModuleNotFoundError as error:
+            mend = "pip install 'asfitted[postgres]'" if error.name == "psycopg" else ""
+            raise ConfigError(f"the sink needs {error.name}", self.name, mend) from error
+        if self._sqlite:
+            _transactions_of_sqlite(self._engine)
+        self._ready = False
+
+    def write(self, table: Table, rows: Sequence[Row]) -> None:
+        """See `Sink.write`; all rows in one transaction."""
+        if not rows:
+            return
+        with self._errors(), self._engine.begin() as connection:
+            self._migrated(connection)
+            if self._sqlite:
+                target = TABLE_OF[table]
+                insert = sqlite.insert(target).on_conflict_do_nothing(index_elements=[ID_OF[table]])
+                names = [column.name for column in target.columns]
+                connection.execute(insert, [dict(zip(names, r, strict=True)) for r in rows])
+            else:
+                _copy(connection, table, rows)
+
+    def read(self, query: Query) -> Iterator[Row]:
+        """See `Sink.read`; rows are fetched a thousand at a time."""
+        target = TABLE_OF[query.table]
+        order = [target.c[name] for name in (TIME_OF[query.table], "writer", "sequence")]
+        select = sa.select(target).order_by(
+            *(column.desc() if query.newest_first else column.asc() for column in order)
+        )
+        for name, operator, value in query.conditions():
+            select = select.where(_condition(target.c[name], operator, value))
+        with self._errors(), self._engine.begin() as connection:
+            self._migrated(connection)
+            streamed = connection.execution_options(yield_per=_FETCH_ROWS)
+            for row in streamed.execute(select):
+                yield tuple(row)
+
+    def close(self) -> None:
+        """Close the connections; a later call would open new ones."""
+        self._engine.dispose()
+
+    def _migrated(self, connection: sa.Connection) -> None:
+        if not self._ready:
+            migrate(connection)
+            # Should this transaction fail, the next call looks again.
+            sa.event.listen(connection, "commit", self._is_ready, once=True)
+
+    def _is_ready(self, _connection: sa.Connection) -> None:
+        self._ready = True
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Tell what a row is to blame for from what the database is."""
+        driver: Any = self._engine.dialect.loaded_dbapi
+        try:
+            yield
+        except (driver.DataError, driver.IntegrityError, OverflowError, UnicodeError) as error:
+            raise RowsRefused(_first_line(error)) from error
+        except (sa.exc.DataError, sa.exc.IntegrityError) as error:
+            raise RowsRefused(_first_line(error.orig or error)) from error
+        except (sa.exc.SQLAlchemyError, driver.Error, OSError) as error:
+            # The connection may be in any state: the next call begins with a new one.
+            self._engine.dispose()
+            self._ready = False
+            cause = getattr(error, "orig", None) or error
+            raise StoreUnavailable(
+                f"the sink does not take records: {_first_line(cause)}", self.name
+            ) from error
+
+
+def _transactions_of_sqlite(engine: sa.Engine) -> None:
+    """Let a transaction hold its DDL too, and keep two writers from deadlock.
+
+    The driver's own BEGIN comes late and not before DDL. Without WAL, since one
+    file may have several writers here: SQLite before 3.51.3 can lose frames then.
+    """
+
+    def connected(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA synchronous = EXTRA")
+
+    def begun(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    sa.event.listen(engine, "connect", connected)
+    sa.event.listen(engine, "begin", begun)
+
+
+def _copy(connection: sa.Connection, table: Table, rows: Sequence[Row]) -> None:
+    """COPY into a table of this session, and from there what is not there yet."""
+    target, incoming = TABLE_OF[table], f"asfitted_incoming_{table}"
+    connection.exec_driver_sql(
+        f"CREATE TEMP TABLE IF NOT EXISTS {incoming} (LIKE {table}) ON COMMIT DELETE ROWS"
+    )
+    times = [n for n, c in enumerate(target.columns) if isinstance(c.type, Moment)]
+    cursor: Any = connection.connection.cursor()
+    with contextlib.closing(cursor), cursor.copy(f"COPY {incoming} FROM STDIN") as copy:
+        for row in rows:
+            values = list(row)
+            for n in times:
+                values[n] = from_microseconds(values[n])
+            copy.write_row(values)
+    # In the order of the ids, lest two sessions wait for each other's.
+    connection.exec_driver_sql(
+        f"INSERT INTO {table} SELECT * FROM {incoming} ORDER BY {ID_OF[table]} "
+        f"ON CONFLICT ({ID_OF[table]}) DO NOTHING"
+    )
+
+
+def _condition(column: sa.Column[Any], operator: str, value: Any) -> sa.ColumnElement[bool]:
+    if operator == "ends":
+        ended: sa.ColumnElement[bool] = (
+            sa.func.substr(column, sa.func.length(column) - len(value) + 1) == value
+        )
+        # A whole id is found by the index.
+        return sa.and_(ended, column == value) if len(value) == 36 else ended
+    if operator == ">=":
+        return column >= value
+    return column < value if operator == "<" else column == value
+
+
+def _first_line(error: BaseException) -> str:
+    # What follows may quote the row.
+    return (str(error) or type(error).__name__).partition("\n")[0]

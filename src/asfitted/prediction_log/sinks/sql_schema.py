@@ -1,0 +1,121 @@
+"""The tables of an SQL sink, and their way from one version to the next.
+
+The columns are those of the record. On PostgreSQL times are ``timestamptz``, which
+holds microseconds exactly; elsewhere whole microseconds since 1970 in UTC. JSON is
+the text that the journal holds, not ``jsonb``: that would write 1e22 and -0.0 anew,
+and refuses ``\\u0000``, which a caller may send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from asfitted.errors import ConfigError
+from asfitted.prediction_log.query import ID_OF, TIME_OF, Table
+from asfitted.prediction_log.record import (
+    COLUMNS,
+    REFUSAL_COLUMNS,
+    TIME_COLUMNS,
+    from_microseconds,
+    to_microseconds,
+)
+
+VERSION_TABLE = "asfitted_alembic_version"
+# The newest migration in `migrations/versions`; with the tables at this one Alembic
+# is not even imported.
+HEAD = "0001"
+_MIGRATIONS = Path(__file__).parent / "migrations"
+# Of this package alone, so that of many shippers that start at once one migrates.
+_ADVISORY_LOCK = 0x617366697474
+
+_metadata = sa.MetaData()
+
+
+class Moment(sa.types.TypeDecorator[int]):
+    """Microseconds since 1970, kept as ``timestamptz`` on PostgreSQL."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(sa.TIMESTAMP(timezone=True))
+        return dialect.type_descriptor(sa.BigInteger())
+
+    def process_bind_param(self, value: int | None, dialect: sa.Dialect) -> Any:
+        if value is None or dialect.name != "postgresql":
+            return value
+        return from_microseconds(value)
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> int | None:
+        return to_microseconds(value, "a time") if isinstance(value, datetime) else value
+
+
+def columns_of(table: Table) -> list[sa.Column[Any]]:
+    """Return new columns as the record has them; the id is the primary key."""
+    kinds: Mapping[str, str] = COLUMNS if table == "predictions" else REFUSAL_COLUMNS
+    return [
+        sa.Column(
+            name,
+            _type(name, kind),
+            primary_key=name == ID_OF[table],
+            nullable="NOT NULL" not in kind and "PRIMARY KEY" not in kind,
+            autoincrement=False,
+        )
+        for name, kind in kinds.items()
+    ]
+
+
+def _type(name: str, kind: str) -> sa.types.TypeEngine[Any]:
+    if name in TIME_COLUMNS:
+        return Moment()
+    return sa.BigInteger() if kind.startswith("INTEGER") else sa.Text()
+
+
+TABLE_OF: Mapping[Table, sa.Table] = {
+    table: sa.Table(
+        table, _metadata, *columns_of(table), sa.Index(f"{table}_{TIME_OF[table]}", TIME_OF[table])
+    )
+    for table in TIME_OF
+}
+
+
+def migrate(connection: sa.Connection) -> None:
+    """Bring the tables to `HEAD`, in the transaction of `connection`.
+
+    Raises
+    ------
+    ConfigError
+        Where a newer Asfitted has moved them on.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
+    current = _current(connection)
+    if current == HEAD:
+        return
+    if current is not None and current > HEAD:
+        raise ConfigError(
+            f"the sink's tables are at version {current}, and this Asfitted knows {HEAD}",
+            mend="upgrade Asfitted",
+        )
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _current(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table(VERSION_TABLE):
+        return None
+    version: str | None = connection.execute(
+        sa.text(f"SELECT version_num FROM {VERSION_TABLE}")
+    ).scalar()
+    return version

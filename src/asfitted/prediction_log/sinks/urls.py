@@ -1,0 +1,87 @@
+"""From a URL to a sink, and what of a URL may be shown."""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib.metadata import entry_points
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from asfitted.errors import ConfigError
+from asfitted.prediction_log.sinks.protocol import ENTRY_POINTS, Sink
+
+_MEND = "sqlite:///path, postgresql+psycopg://host/database, or a folder for Parquet files"
+
+
+def open_sink(url: str) -> Sink:
+    """Return the sink that `url` names, not necessarily connected yet.
+
+    Parameters
+    ----------
+    url : str
+        ``sqlite:///path``, ``postgresql+psycopg://…``, ``file:///dir``, a plain
+        path, or a scheme that a package registers under ``asfitted.sinks``.
+
+    Raises
+    ------
+    ConfigError
+        Where nothing is registered for the scheme, or its driver is not installed.
+    StoreUnavailable
+    """
+    scheme = _scheme(url)
+    if not url:
+        raise ConfigError("no sink is named", "log.sink", _MEND)
+    if scheme in {"", "file"}:
+        from asfitted.prediction_log.sinks.parquet import ParquetSink
+
+        return ParquetSink(folder_of(url))
+    if scheme.partition("+")[0] in {"sqlite", "postgresql"}:
+        from asfitted.prediction_log.sinks.sql import SqlSink
+
+        return SqlSink(url)
+    for entry in entry_points(group=ENTRY_POINTS, name=scheme):
+        sink: Sink = entry.load()(url)
+        return sink
+    others = sorted({entry.name for entry in entry_points(group=ENTRY_POINTS)})
+    raise ConfigError(
+        f"there is no sink for {scheme}:",
+        public_name(url),
+        "; ".join([_MEND, *([f"installed besides: {', '.join(others)}"] if others else [])]),
+    )
+
+
+def folder_of(url: str) -> Path:
+    """Return the absolute folder that a ``file:`` URL or a plain path names."""
+    if _scheme(url) == "file":
+        return Path(unquote(urlsplit(url).path)).absolute()
+    return Path(url).absolute()
+
+
+def public_name(url: str) -> str:
+    """Return `url` without user, password and options: what a sink is known by.
+
+    Progress is kept under this name, so a new password does not ship everything
+    anew, and no secret gets into a file, a message or a metric.
+
+    Examples
+    --------
+    >>> public_name("postgresql+psycopg://ann:s3cret@db:5432/log?sslmode=require")
+    'postgresql+psycopg://db:5432/log'
+    >>> public_name("/srv/log")
+    'file:///srv/log'
+    """
+    scheme = _scheme(url)
+    if scheme in {"", "file"}:
+        return folder_of(url).as_uri()
+    if scheme.partition("+")[0] == "sqlite":
+        path = url.partition(":///")[2].partition("?")[0]
+        return f"{scheme}:///{os.path.abspath(path)}"
+    rest = url.partition("://")[2].partition("?")[0]
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _scheme(url: str) -> str:
+    # One letter is a drive of Windows.
+    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", url)
+    return found.group(1).lower() if found else ""

@@ -1,0 +1,31 @@
+"""Fixtures for the tests of batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from batch_rows import fitted, recording
+
+from asfitted import FittedModel
+
+
+@pytest.fixture(scope="session")
+def model() -> FittedModel:
+    """A model that records nothing."""
+    return fitted()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def recorded(model: FittedModel, log: Path) -> Iterator[FittedModel]:
+    """The same model, recording in `log`."""
+    recorded = recording(model, log)
+    yield recorded
+    assert recorded.recorder is not None
+    recorded.recorder.journal.close()

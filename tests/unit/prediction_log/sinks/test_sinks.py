@@ -1,0 +1,160 @@
+"""What single sinks promise beyond the suite: layout, schema, third parties."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from asfitted.errors import StoreUnavailable
+from asfitted.prediction_log.query import Query
+from asfitted.prediction_log.sinks import RowsRefused, open_sink, sql_schema, urls
+from asfitted.prediction_log.sinks.conformance import prediction
+from asfitted.prediction_log.sinks.parquet import ParquetSink
+
+
+def files(folder: Path) -> dict[str, tuple[int, int]]:
+    return {
+        str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in folder.rglob("*.parquet")
+    }
+
+
+def test_parquet_lies_in_hives_layout_and_any_reader_reads_it(tmp_path) -> None:
+    rows = [prediction("w", n, model_version="3" if n < 4 else "") for n in range(1, 6)]
+    open_sink(str(tmp_path)).write("predictions", rows)
+    name = "predictions/model=flights/version=3/date=2026-11-24/w.000000000001-000000000003.parquet"
+    assert name in files(tmp_path)
+    everything = ds.dataset(tmp_path / "predictions", partitioning="hive").to_table()
+    assert everything.num_rows == 5
+    assert {"model", "version", "date", "model_name"} <= set(everything.column_names)
+    assert str(pq.read_schema(tmp_path / name).field("scored_at").type) == "timestamp[us, tz=UTC]"
+
+
+def test_parquet_sent_again_keeps_the_very_same_file(tmp_path) -> None:
+    rows = [prediction("w", n) for n in range(1, 6)]
+    sink = ParquetSink(tmp_path)
+    sink.write("predictions", rows)
+    before = files(tmp_path)
+    sink.write("predictions", rows)
+    sink.write("predictions", rows[1:3])
+    assert files(tmp_path) == before
+    assert len(before) == 1
+
+
+def test_parquet_removes_what_a_killed_writer_left(tmp_path) -> None:
+    sink = ParquetSink(tmp_path)
+    sink.write("predictions", [prediction("w", 1)])
+    (part,) = tmp_path.rglob("*.parquet")
+    left = part.with_name(".writing-0123")
+    left.write_bytes(b"half a file")
+    assert len(list(sink.read(Query()))) == 1
+    sink.write("predictions", [prediction("w", 2)])
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_parquet_syncs_the_file_before_its_name(tmp_path, monkeypatch, number) -> None:
+    done: list[str] = []
+    fsync, replace = os.fsync, os.replace
+    kinds = {True: "folder", False: "file"}
+
+    def synced(descriptor: int) -> None:
+        done.append(f"fsync {kinds[os.path.isdir(f'/proc/self/fd/{descriptor}')]}")
+        fsync(descriptor)
+
+    def replaced(source: object, target: object) -> None:
+        done.append("rename")
+        replace(source, target)
+
+    sink = ParquetSink(tmp_path)
+    sink.write("predictions", [prediction("w", 1)])
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    sink.write("predictions", [prediction("w", 2 + number)])
+    assert done == ["fsync file", "rename", "fsync folder"]
+
+
+def test_parquet_refuses_a_time_of_no_calendar(tmp_path) -> None:
+    with pytest.raises(RowsRefused):
+        ParquetSink(tmp_path).write("predictions", [prediction("w", 1, scored_at=2**62)])
+    assert files(tmp_path) == {}
+
+
+def test_parquet_where_no_folder_can_be(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreUnavailable):
+        ParquetSink(tmp_path / "file" / "log").write("predictions", [prediction("w", 1)])
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def sql_url(request, tmp_path) -> str:
+    if request.param == "postgres":
+        return request.getfixturevalue("database")
+    return f"sqlite:///{tmp_path / 'sink.sqlite'}"
+
+
+def test_migrations_make_what_the_code_expects(sql_url) -> None:
+    scripts = ScriptDirectory(str(Path(sql_schema.__file__).parent / "migrations"))
+    assert scripts.get_current_head() == sql_schema.HEAD
+    with closing(open_sink(sql_url)) as sink:
+        list(sink.read(Query()))
+    engine = sa.create_engine(sql_url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={"version_table": sql_schema.VERSION_TABLE, "compare_type": True},
+        )
+        assert compare_metadata(context, sql_schema._metadata) == []
+        assert set(sa.inspect(connection).get_table_names()) == {
+            "asfitted_alembic_version", "predictions", "refusals",
+        }  # fmt: skip
+    engine.dispose()
+
+
+def test_a_refused_row_takes_none_with_it_and_the_next_call_works(sql_url) -> None:
+    good, bad = prediction("w", 1), prediction("w", 2, model_name=None)
+    with closing(open_sink(sql_url)) as sink:
+        with pytest.raises(RowsRefused) as caught:
+            sink.write("predictions", [good, bad])
+        assert "flights" not in str(caught.value)
+        assert list(sink.read(Query())) == []
+        sink.write("predictions", [good])
+        assert list(sink.read(Query())) == [good]
+
+
+def test_postgres_takes_times_as_times_and_json_as_json(postgres, database) -> None:
+    with closing(open_sink(database)) as sink:
+        sink.write("predictions", [prediction("w", 1)])
+    with postgres.connect(database) as connection:
+        row = connection.execute(
+            "SELECT scored_at AT TIME ZONE 'UTC', (inputs::jsonb)->>'carrier' FROM predictions"
+        ).fetchone()
+    assert [str(value) for value in row] == ["2026-11-24 10:30:00.123457", "UA"]
+
+
+class Entry:
+    """An entry point as an installed package has one."""
+
+    def load(self) -> object:
+        return lambda url: ("made of", url)
+
+
+def test_a_third_party_adds_a_scheme(monkeypatch) -> None:
+    asked: list[dict[str, str]] = []
+
+    def entry_points(**conditions: str) -> list[Entry]:
+        asked.append(conditions)
+        return [Entry()]
+
+    monkeypatch.setattr(urls, "entry_points", entry_points)
+    assert open_sink("mine://host/place") == ("made of", "mine://host/place")
+    assert asked == [{"group": "asfitted.sinks", "name": "mine"}]
