@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 export PYTHONPATH :=
 
+# Unit tests that kill processes and stop databases: not in `make unit`, which takes a minute.
+SLOW := tests/unit/prediction_log/test_shipping_faults.py tests/unit/batch/test_resume.py
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test unit lint compat soak lock clean
 
@@ -24,10 +27,10 @@ demo: setup  ## train, promote, serve and log on real flights
 	$(BIN)/python examples/flights/demo.py
 
 test: setup lint unit  ## everything that guards main
-	$(BIN)/python -m pytest tests/conformance tests/e2e -n 2 --dist loadfile -m "not soak"
+	$(BIN)/python -m pytest tests/conformance tests/e2e $(SLOW) -n 2 --dist loadfile -m "not soak"
 
 unit: setup
-	$(BIN)/python -m pytest tests/unit -n 2 -m "not soak"
+	$(BIN)/python -m pytest tests/unit $(addprefix --ignore=,$(SLOW)) -n 2 -m "not soak"
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -305,6 +305,34 @@ def test_a_journal_that_was_not_shipped_is_never_deleted(folder, url) -> None:
     assert found.backlog_s >= 3600
 
 
+def test_a_row_written_after_the_last_look_keeps_its_journal(folder, url) -> None:
+    calls: list[Table] = []
+    with Journal(folder) as journal:
+        journal.append(batch(1))
+        for n in range(15):
+            refuse(journal, n)
+
+        def opened(url: str) -> Faulty:
+            sink = Faulty(url)
+
+            def before(table: Table, rows: Sequence[Row]) -> None:
+                calls.append(table)
+                if calls.count("refusals") == 3 and table == "refusals":
+                    # All predictions were shipped when the last one came.
+                    journal.append(batch(1))
+                    journal.close()
+
+            sink.before = before
+            return sink
+
+        with Shipper(folder, url, keep_shipped_s=0, open_sink=opened) as shipper:
+            assert shipper.ship() == 16
+            assert len(journal_files(folder)) == 1
+            assert shipper.ship() == 1
+        assert journal_files(folder) == []
+    assert len(in_sink(url)) == 2
+
+
 def test_a_kill_in_the_middle_of_a_deletion_is_made_good(folder, url) -> None:
     with Journal(folder) as journal:
         journal.append(batch(1))

@@ -174,24 +174,36 @@ def test_postgres_killed_again_and_again(tmp_path) -> None:
         assert log_stats(folder, url).as_dict()["quarantined"] == 0
 
 
+@contextlib.contextmanager
+def following(folder: Path, url: str):
+    """`asfitted log ship --follow`, and what it says."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "asfitted", "log", "ship", "--follow",
+         "--sink", url, "--folder", str(folder)],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    shown = Shown(process)
+    try:
+        yield process, shown
+    finally:
+        process.kill()
+        process.wait()
+        shown.thread.join()
+
+
 def test_a_follower_outlives_its_postgres(tmp_path) -> None:
     folder = tmp_path / "log"
     with Postgres() as server, server.database() as url, Journal(folder) as journal:
         ids = journal.append(batch(3))
-        follower = subprocess.Popen(
-            [sys.executable, "-m", "asfitted", "log", "ship", "--follow",
-             "--sink", url, "--folder", str(folder)],
-            stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        shown = Shown(follower)
-        wait_until(lambda: sum(ids_of(url).values()) == 3)
-        server.kill()
-        ids += journal.append(batch(2))
-        shown.wait_for("the sink does not take records")
-        server.start()
-        wait_until(lambda: sum(ids_of(url).values()) == 5)
-        follower.send_signal(signal.SIGTERM)
-        assert follower.wait(60) == 0
+        with following(folder, url) as (follower, shown):
+            wait_until(lambda: sum(ids_of(url).values()) == 3)
+            server.kill()
+            ids += journal.append(batch(2))
+            shown.wait_for("the sink does not take records")
+            server.start()
+            wait_until(lambda: sum(ids_of(url).values()) == 5)
+            follower.send_signal(signal.SIGTERM)
+            assert follower.wait(60) == 0
         assert ids_of(url) == Counter(ids)
 
 
@@ -199,15 +211,10 @@ def test_sigterm_while_the_sink_is_down_leaves_the_rest_in_order(tmp_path) -> No
     folder, url = tmp_path / "log", f"sqlite:///{tmp_path / 'no' / 'sink.sqlite'}"
     with Journal(folder) as journal:
         ids = journal.append(batch(3))
-    follower = subprocess.Popen(
-        [sys.executable, "-m", "asfitted", "log", "ship", "--follow",
-         "--sink", url, "--folder", str(folder)],
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    shown = Shown(follower)
-    shown.wait_for("unable to open")
-    follower.send_signal(signal.SIGTERM)
-    assert follower.wait(60) == 4
+    with following(folder, url) as (follower, shown):
+        shown.wait_for("unable to open")
+        follower.send_signal(signal.SIGTERM)
+        assert follower.wait(60) == 4
     (tmp_path / "no").mkdir()
     with Shipper(folder, url) as shipper:
         assert shipper.ship() == 3
@@ -314,7 +321,8 @@ class Shown:
         self.text, self._more = "", threading.Condition()
         assert process.stderr is not None
         self._file = process.stderr
-        threading.Thread(target=self._read, daemon=True).start()
+        self.thread = threading.Thread(target=self._read, daemon=True)
+        self.thread.start()
 
     def _read(self) -> None:
         for line in self._file:
