@@ -58,7 +58,8 @@ ZONED, NAIVE = "2013-05-01T10:00:00Z", "2013-05-01T10:00:00"
 OF_THE_CONTRACT = "what only a contract can say"
 LARGEST_REPLY = 4_096
 TIMEOUT_S = 30
-LEAK = re.compile(rb"Traceback|site-packages|File \\?\"|\.py\b|/tmp/|/home/|/root/")
+# A trace, a file of Python's, or an absolute path of two parts or more; a URL is none.
+LEAK = re.compile(rb"Traceback|site-packages|File \\?\"|\.py\b|(?<![\w.:/])/\w[\w.-]*/\w")
 
 OUTCOMES = {
     "right": "answered as training does",

@@ -29,9 +29,9 @@ def test_what_is_compatible_keeps_every_row_that_was_allowed(data: st.DataObject
     compatible = all(change.compatible for change in found)
     event(f"compatible: {compatible}, changes: {bool(found)}")
     frame = data.draw(frames(old, others=new.columns))
-    old.conform(frame)
+    assert len(old.conform(frame).frame) == len(frame)
     if compatible:
-        new.conform(frame)
+        assert len(new.conform(frame).frame) == len(frame)
 
 
 @settings(max_examples=settings().max_examples * 10)

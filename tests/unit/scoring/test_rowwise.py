@@ -270,15 +270,16 @@ def listed(X):
 
 
 @pytest.mark.parametrize(
-    "transformer",
+    ("transformer", "whole"),
     [
-        ("f", FunctionTransformer(log1p), ["a", "k"]),
-        ("f", FunctionTransformer(in_place), ["a", "b"]),
-        ("f", "passthrough", ["a"]),
-        ("f", make_pipeline(FunctionTransformer(listed), TfidfVectorizer()), ["t"]),
-        ("f", TfidfVectorizer(), "t"),
-        ("f", make_pipeline(SimpleImputer(), PCA(2)), ["a", "b"]),
-        ("f", KNNImputer(), ["a", "b"]),
+        (("f", FunctionTransformer(log1p), ["a", "k"]), 1),
+        (("f", FunctionTransformer(in_place), ["a", "b"]), 1),
+        (("f", "passthrough", ["a"]), 1),
+        (("f", make_pipeline(FunctionTransformer(listed), TfidfVectorizer()), ["t"]), 1),
+        (("f", TfidfVectorizer(), "t"), 1),
+        # Neither is free of BLAS: they run in blocks, whatever they measure.
+        (("f", make_pipeline(SimpleImputer(), PCA(2)), ["a", "b"]), 0),
+        (("f", KNNImputer(), ["a", "b"]), 0),
     ],
     ids=[
         "function",
@@ -290,8 +291,8 @@ def listed(X):
         "neighbours",
     ],
 )
-def test_what_is_row_wise_passes(transformer, rows, target) -> None:
-    planned(pipeline(transformer), rows, target)
+def test_what_is_row_wise_passes(transformer, whole, rows, target) -> None:
+    assert planned(pipeline(transformer), rows, target) == whole
 
 
 def test_a_step_of_the_pipeline_that_writes_in_place_passes(rows, target) -> None:
