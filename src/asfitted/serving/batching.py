@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 
 from asfitted.contract import Conformed, Finding
-from asfitted.contract.conform import conform_rows
 from asfitted.errors import ContractViolation
 from asfitted.prediction_log import Journal
 from asfitted.scoring import FittedModel, outputs
@@ -192,7 +191,8 @@ class Batcher:
     def _conformed(self, jobs: list[Job]) -> list[Group]:
         """Hold the rows to the contract; refuse the requests that break it, and only them."""
         try:
-            return [Group(jobs, self._conform([job.rows for job in jobs]))]
+            rows = merged([job.rows for job in jobs]) if len(jobs) > 1 else jobs[0].rows
+            return [Group(jobs, rows.conform(self.model.contract))]
         except Exception as error:
             if len(jobs) == 1:
                 self._refuse(jobs[0], error)
@@ -201,12 +201,6 @@ class Batcher:
         others = [job for job in jobs if job not in blamed]
         alone = [group for job in blamed for group in self._conformed([job])]
         return alone + (self._conformed(others) if others else [])
-
-    def _conform(self, parts: list[Rows]) -> Conformed:
-        rows = parts[0] if len(parts) == 1 else merged(parts)
-        if rows.typed is not None:
-            return self.model.contract.conform(rows.typed)
-        return conform_rows(self.model.contract, rows.columns, rows.n_rows)
 
     def _score(self, group: Group) -> None:
         """Score a group, or the next piece of it; record and answer it when it is whole."""

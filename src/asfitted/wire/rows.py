@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from asfitted.contract import DataContract
+from asfitted.contract import Conformed, DataContract
+from asfitted.contract.conform import conform_rows
 from asfitted.errors import RequestRefused
 
 # Columns that the contract does not know, and their cells. A few bytes name a
@@ -39,17 +39,16 @@ class Rows:
     params: Mapping[str, Any] = field(default_factory=dict)
     typed: pd.DataFrame | None = None
 
-    def frame(self) -> pd.DataFrame:
-        """Return the rows as a frame of objects, for the contract to read."""
+    def conform(self, contract: DataContract) -> Conformed:
+        """Return the rows as the pipeline must see them, or refuse them whole.
+
+        Raises
+        ------
+        ContractViolation, CheckFailed
+        """
         if self.typed is not None:
-            return self.typed
-        # Filled one by one: numpy would make a nested list a second dimension.
-        arrays = {}
-        for name, values in self.columns.items():
-            array = np.empty(self.n_rows, dtype=object)
-            array[:] = values
-            arrays[name] = array
-        return pd.DataFrame(arrays, index=range(self.n_rows), dtype=object)
+            return contract.conform(self.typed)
+        return conform_rows(contract, self.columns, self.n_rows)
 
 
 def check_columns(names: Iterable[str], n_rows: int, contract: DataContract) -> None:

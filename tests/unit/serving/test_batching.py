@@ -14,12 +14,26 @@ import asfitted
 from asfitted.serving import batching
 from asfitted.serving.app import App
 from asfitted.serving.batching import Job
+from asfitted.wire import rows as rows_module
 from asfitted.wire.rows import Rows
 
 ROWS = [
     {"id": f"k{i}", "a": None if i % 7 == 0 else i / 7 - 3, "c": ["x", "y", None, "new"][i % 4]}
     for i in range(40)
 ]
+
+
+def scored_sizes(app: App, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the number of rows of each scoring call from now on."""
+    sizes: list[int] = []
+    score = app.model.score
+
+    def noted(frame: pd.DataFrame) -> pd.DataFrame:
+        sizes.append(len(frame))
+        return score(frame)
+
+    monkeypatch.setattr(app.model, "score", noted)
+    return sizes
 
 
 async def together(app: App, bodies: list[Any]) -> list[tuple[int, Any]]:
@@ -30,14 +44,7 @@ async def together(app: App, bodies: list[Any]) -> list[tuple[int, Any]]:
 
 def test_the_same_bits_alone_and_together(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = [asyncio.run(call(app, {"inputs": [row]}))[2]["predictions"][0] for row in ROWS]
-    sizes = []
-    score = app.model.score
-
-    def noted(frame: pd.DataFrame) -> pd.DataFrame:
-        sizes.append(len(frame))
-        return score(frame)
-
-    monkeypatch.setattr(app.model, "score", noted)
+    sizes = scored_sizes(app, monkeypatch)
     got = asyncio.run(together(app, [{"inputs": [row]} for row in ROWS]))
     assert [said["predictions"][0] for _, said in got] == alone
     assert len(sizes) < len(ROWS), "nothing was scored together"
@@ -46,14 +53,7 @@ def test_the_same_bits_alone_and_together(app: App, monkeypatch: pytest.MonkeyPa
 def test_callers_that_ask_again_are_scored_together_again(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes = []
-    score = app.model.score
-
-    def noted(frame: pd.DataFrame) -> pd.DataFrame:
-        sizes.append(len(frame))
-        return score(frame)
-
-    monkeypatch.setattr(app.model, "score", noted)
+    sizes = scored_sizes(app, monkeypatch)
 
     async def caller(rows: list[Any], turns: int) -> None:
         for row in rows:
@@ -113,14 +113,7 @@ def test_an_exception_is_traced_to_its_request(app: App, monkeypatch: pytest.Mon
 def test_a_big_request_is_scored_in_pieces(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = asyncio.run(call(app, {"inputs": ROWS}))[2]
     monkeypatch.setattr(batching, "PIECE_ROWS", 16)
-    order: list[int] = []
-    score = app.model.score
-
-    def noted(frame: pd.DataFrame) -> pd.DataFrame:
-        order.append(len(frame))
-        return score(frame)
-
-    monkeypatch.setattr(app.model, "score", noted)
+    order = scored_sizes(app, monkeypatch)
     assert asyncio.run(call(app, {"inputs": ROWS}))[2] == whole
     assert order == [16, 16, 8]
 
@@ -210,13 +203,13 @@ def test_a_failure_while_recording_leaves_nobody_waiting(
 def test_an_exception_while_reading_rows_harms_no_neighbour(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    conform = batching.conform_rows
+    conform = rows_module.conform_rows
 
     def picky(contract: Any, columns: Any, n_rows: int) -> Any:
         if "k3" in set(columns["id"]):
             raise ZeroDivisionError
         return conform(contract, columns, n_rows)
 
-    monkeypatch.setattr(batching, "conform_rows", picky)
+    monkeypatch.setattr(rows_module, "conform_rows", picky)
     got = asyncio.run(together(app, [{"inputs": [row]} for row in ROWS]))
     assert [i for i, (status, _) in enumerate(got) if status != 200] == [3]

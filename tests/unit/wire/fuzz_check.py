@@ -40,7 +40,7 @@ def read(body: Body) -> Conformed:
         rows = read_csv_body(body.content, contract, limit)
     else:
         rows = read_json(body.content, contract, limit)
-    conformed = contract.conform(rows.frame())
+    conformed = rows.conform(contract)
     assert len(conformed.frame) == rows.n_rows
     return conformed
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wire_frames import frame_of
 
 from asfitted.contract import Column, DataContract, Fill
 from asfitted.errors import ConfigError, ContractViolation, RequestRefused
@@ -39,7 +40,7 @@ def column(name: str, fields: list[str], folder: Path) -> list[Any]:
     stream = io.StringIO()
     csv.writer(stream, quoting=csv.QUOTE_ALL).writerows([[name], *([f] for f in fields)])
     (frame,) = frames(stream.getvalue(), folder)
-    body = read_csv_body(stream.getvalue().encode(), CONTRACT, 1000).frame()
+    body = frame_of(read_csv_body(stream.getvalue().encode(), CONTRACT, 1000))
     alike(frame, body)
     return frame[name].tolist()
 
@@ -183,7 +184,7 @@ def test_chunks_give_what_the_whole_gives(
     alike(together, whole)
     body = read_csv_body(stream.getvalue().encode(), CONTRACT, 10)
     assert body.n_rows == len(rows)
-    alike(whole, body.frame())
+    alike(whole, frame_of(body))
 
 
 @pytest.mark.parametrize(

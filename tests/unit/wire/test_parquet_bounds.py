@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from wire_frames import frame_of
 
 from asfitted.contract import Column, DataContract, Limits
 from asfitted.errors import ContractViolation, RequestRefused
@@ -96,10 +97,10 @@ def test_texts_that_repeat_their_beginnings() -> None:
 def test_a_nested_column_is_not_unpacked() -> None:
     nested = pa.array([[1.0, 2.0]])
     with pytest.raises(ContractViolation) as caught:
-        CONTRACT.conform(read_parquet(written(table(n=nested)), CONTRACT, 100).frame())
+        read_parquet(written(table(n=nested)), CONTRACT, 100).conform(CONTRACT)
     assert [(v.column, v.rule, v.rows) for v in caught.value.violations] == [("n", "type", (0,))]
     # Beside the contract's columns it is one more that the contract does not know.
-    conformed = CONTRACT.conform(read_parquet(written(table(x=nested)), CONTRACT, 100).frame())
+    conformed = read_parquet(written(table(x=nested)), CONTRACT, 100).conform(CONTRACT)
     assert [(f.column, f.rule) for f in conformed.findings] == [("x", "extra_column")]
 
 
@@ -115,7 +116,7 @@ def test_texts_are_read_in_each_form_that_arrow_has() -> None:
                 body = written(table(2, txt=array))
             except pa.ArrowNotImplementedError:
                 continue
-            frame = read_parquet(body, CONTRACT, 100).frame()
+            frame = frame_of(read_parquet(body, CONTRACT, 100))
             assert CONTRACT.conform(frame).frame["txt"].tolist() == ["é", "b"]
 
 

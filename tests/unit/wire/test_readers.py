@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wire_frames import frame_of
 
 from asfitted.contract import Column, DataContract, Fill
 from asfitted.errors import RequestRefused
@@ -86,7 +87,7 @@ def through(rows: list[dict[str, Any]]) -> dict[str, pd.DataFrame]:
     pa.parquet.write_table(pa.table(typed, schema=SCHEMA), stream)
     read["parquet"] = read_parquet(stream.getvalue(), CONTRACT, 100)
     assert {rows_read.n_rows for rows_read in read.values()} == {len(rows)}
-    return {door: rows_read.frame() for door, rows_read in read.items()}
+    return {door: frame_of(rows_read) for door, rows_read in read.items()}
 
 
 def bits(frame: pd.DataFrame) -> list[Any]:
@@ -181,7 +182,7 @@ def test_json_that_is_refused(body: bytes, code: str) -> None:
 
 
 def test_a_nested_value_is_a_value_of_no_kind() -> None:
-    frame = read_json(b'{"inputs": {"size": [[1, 2], {"a": 1}]}}', CONTRACT, 3).frame()
+    frame = frame_of(read_json(b'{"inputs": {"size": [[1, 2], {"a": 1}]}}', CONTRACT, 3))
     with pytest.raises(ValueError, match="2 of 2 values are not numbers"):
         CONTRACT.conform(frame)
 
