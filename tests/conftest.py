@@ -27,22 +27,32 @@ def _mlflow_uris() -> tuple[str | None, str | None]:
     return getattr(tracking, "_tracking_uri", None), getattr(registry, "_registry_uri", None)
 
 
+def _mlflow_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
+
+
 @pytest.fixture(autouse=True)
 def _mlflow_forgets() -> Iterator[None]:
     """Put back what MLflow keeps in globals, lest one test's run or store reach the next.
 
-    Its URIs and the stack of active runs outlive the test that set them: a later
-    test would log into a deleted folder, or as a nested run. What a fixture of a
-    module has set is kept, and a test without MLflow does not pay for its import.
+    Its URIs, the stack of active runs and the variables that it sets for child
+    processes (`set_experiment` does) outlive the test that set them: a later test
+    would log into a deleted folder, as a nested run, or into an experiment that its
+    store has not. What a fixture of a module has set is kept, and a test without
+    MLflow does not pay for its import.
     """
     before = _mlflow_uris()
+    environment = _mlflow_environment()
     yield
     mlflow = sys.modules.get("mlflow")
-    if not hasattr(mlflow, "active_run"):
-        return
-    assert mlflow is not None
-    while mlflow.active_run():
-        mlflow.end_run()
-    if _mlflow_uris() != before:
-        mlflow.set_tracking_uri(before[0])
-        mlflow.set_registry_uri(before[1])
+    if hasattr(mlflow, "active_run"):
+        assert mlflow is not None
+        while mlflow.active_run():
+            mlflow.end_run()
+        if _mlflow_uris() != before:
+            mlflow.set_tracking_uri(before[0])
+            mlflow.set_registry_uri(before[1])
+        mlflow.tracking.fluent._active_experiment_id = None
+    for name in _mlflow_environment():
+        del os.environ[name]
+    os.environ.update(environment)
