@@ -214,9 +214,8 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Fi
     allowed = (model_config or {}).get("allow_versions") or ()
     source = door.source()
     try:
-        model = open_artifact(
-            Path(path), load_config(), source=source, allow_versions=_listed(allowed)
-        )
+        config = load_config()
+        model = open_artifact(Path(path), config, source=source, allow_versions=_listed(allowed))
         if source == "serve" and model.recorder is not None:
             # A server that could not record would refuse each request; say so now.
             model.recorder.journal.check()
@@ -226,8 +225,9 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Fi
         raise
     if source == "serve":
         from asfitted.serving.app import App
+        from asfitted.serving.upkeep import Upkeep
 
-        seam.install(lambda behind: App(model, behind))
+        seam.install(lambda behind: App(model, behind, Upkeep(config)))
     return model
 
 

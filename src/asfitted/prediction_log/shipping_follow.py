@@ -79,7 +79,7 @@ class Shipping:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        failures = 0
+        failures, said = 0, ""
         while not self._stop.is_set():
             try:
                 with self._make() as shipper:
@@ -88,8 +88,9 @@ class Shipping:
             except Exception as error:
                 # Whatever it is, the server goes on: the journals have every record.
                 # Another worker's shipper is no failure: this one stands by.
-                level = logging.DEBUG if isinstance(error, StoreUnavailable) else logging.ERROR
-                _log.log(level, "the shipper waits: %s", error)
+                new = not isinstance(error, StoreUnavailable) and said != str(error)
+                said = str(error)
+                _log.log(logging.ERROR if new else logging.DEBUG, "the shipper waits: %s", error)
                 self._stop.wait(pause(failures))
                 failures += 1
 

@@ -24,6 +24,7 @@ from asfitted.serving import metrics
 from asfitted.serving.batching import Batcher, Job
 from asfitted.serving.openapi import openapi
 from asfitted.serving.replies import REQUEST_ID, Reply, refusal
+from asfitted.serving.upkeep import Upkeep
 from asfitted.wire.csv import read_csv_body
 from asfitted.wire.json_body import read_json
 from asfitted.wire.media import media_type
@@ -56,10 +57,12 @@ class App:
         With a recorder.
     behind : ASGI app
         MLflow's own, for the routes that are not ours and for its lifespan.
+    upkeep : Upkeep, optional
+        Of the log, from the server's start to its end.
     """
 
-    def __init__(self, model: FittedModel, behind: Any) -> None:
-        self.model, self.behind = model, behind
+    def __init__(self, model: FittedModel, behind: Any, upkeep: Upkeep | None = None) -> None:
+        self.model, self.behind, self.upkeep = model, behind, upkeep
         # The event loop waits this long for a thread that computes to let go.
         sys.setswitchinterval(_SWITCH_S)
         # What is here by now stays: no later collection has to look through it, which
@@ -76,6 +79,9 @@ class App:
         # MLflow's routes match before a line end, too: its own /invocations, behind us,
         # would answer what ours has never read.
         path = scope.get("path", "").removesuffix("\n")
+        if scope["type"] == "lifespan":
+            await self.behind(scope, self._tended(receive), send)
+            return
         if scope["type"] != "http" or path == "/ping":
             await self.behind(scope, receive, send)
             return
@@ -97,12 +103,28 @@ class App:
         elif route == ("GET", "/openapi.json"):
             reply = Reply(200, json.dumps(openapi(self.model)).encode())
         elif route == ("GET", "/metrics"):
-            exposed = await asyncio.to_thread(metrics.exposition, self.model)
+            exposed = await asyncio.to_thread(self._exposition)
             reply = Reply(200, exposed, {"content-type": metrics.CONTENT_TYPE})
         else:
             await self.behind(scope, receive, send)
             return
         await _send(send, reply, request_id, body)
+
+    def _tended(self, receive: Receive) -> Receive:
+        """Let the upkeep begin when the server does, and end when every answer is out."""
+
+        async def told() -> MutableMapping[str, Any]:
+            message = await receive()
+            if self.upkeep is not None and message["type"] == "lifespan.startup":
+                self.upkeep.start()
+            elif self.upkeep is not None and message["type"] == "lifespan.shutdown":
+                await asyncio.to_thread(self.upkeep.end, self.batcher.journals)
+            return message
+
+        return told
+
+    def _exposition(self) -> bytes:
+        return metrics.exposition(self.model) + (self.upkeep.exposition() if self.upkeep else b"")
 
     async def _invocations(self, headers: dict[str, str], request_id: str, receive: _Body) -> Reply:
         started = perf_counter()

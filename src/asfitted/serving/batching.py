@@ -127,6 +127,11 @@ class Batcher:
         )
         threading.Thread(target=self._run, name="asfitted-scoring", daemon=True).start()
 
+    @property
+    def journals(self) -> list[Journal]:
+        """Those that answers are recorded in."""
+        return [r.journal for r in (self.model.recorder, self._big_recorder) if r is not None]
+
     def submit(self, rows: Rows, request_id: str) -> Job:
         """Put a request in line; its future gets the reply once that is on record."""
         job = Job(rows, request_id, asyncio.get_running_loop().create_future())

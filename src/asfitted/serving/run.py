@@ -10,6 +10,8 @@ from typing import NoReturn
 
 from asfitted._mlflow import fetch
 from asfitted.artifact import manifest
+from asfitted.config import load_config
+from asfitted.serving import sidecar
 
 
 def command(model_uri: str, options: Sequence[str]) -> list[str]:
@@ -33,8 +35,13 @@ def command(model_uri: str, options: Sequence[str]) -> list[str]:
 
 
 def serve(model_uri: str, options: Sequence[str]) -> NoReturn:
-    """Become the server; signals reach it as they reach this process."""
+    """Become the server; signals reach it as they reach this process.
+
+    Where a sink is configured, a child ships the log for as long as the server lives:
+    the sink's driver is in this environment, and need not be in the model's.
+    """
     arguments = command(model_uri, options)
+    sidecar.start(load_config())
     # MLflow starts uvicorn by its name, which lies beside this interpreter.
     beside = str(Path(sys.executable).parent)
     path = os.pathsep.join([beside, os.environ.get("PATH", "")])
