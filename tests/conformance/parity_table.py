@@ -18,7 +18,7 @@ from conformance_more import BY_MACHINE, ESTIMATORS, REFUSED, TRANSFORMERS
 from sklearn.model_selection import GridSearchCV
 
 from asfitted.scoring import Scorer
-from asfitted.scoring.rowwise import plan
+from asfitted.scoring.rowwise import is_of_trees, plan
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/parity.md"
 START, END = "<!-- tables: parity_table.py -->", "<!-- end of tables -->"
@@ -43,16 +43,26 @@ def fitted(case: Case) -> tuple[Any, pd.DataFrame]:
     return case.pipeline().fit(train, target(case.target, train)), train
 
 
-def last_steps() -> list[str]:
-    """Return what the pipelines of the suite end with."""
-    names = {_last(case.pipeline()) for case in (CASES | ESTIMATORS).values()}
-    return sorted(names, key=str.lower)
+def last_steps() -> dict[str, str]:
+    """Return what the pipelines of the suite end with, and where it runs at best."""
+    pipelines = [case.pipeline() for case in (CASES | ESTIMATORS).values()]
+    places = {last(pipeline): place_of_last(pipeline) for pipeline in pipelines}
+    return dict(sorted(places.items(), key=lambda item: (item[1] != ROW_WISE, item[0].lower())))
 
 
-def _last(pipeline: Any) -> str:
-    if isinstance(pipeline, GridSearchCV):
-        return f"the best of a GridSearchCV of {_last(pipeline.estimator)}"
-    return type(pipeline.steps[-1][1]).__name__
+def place_of_last(pipeline: Any) -> str:
+    """Return where the last step runs when all before it run row-wise."""
+    return ROW_WISE if is_of_trees(_pipeline(pipeline).steps[-1][1]) else IN_BLOCKS
+
+
+def last(pipeline: Any) -> str:
+    """Return what the document calls the last step of a pipeline or a search."""
+    name = type(_pipeline(pipeline).steps[-1][1]).__name__
+    return f"the best of a GridSearchCV of {name}" if isinstance(pipeline, GridSearchCV) else name
+
+
+def _pipeline(pipeline: Any) -> Any:
+    return pipeline.estimator if isinstance(pipeline, GridSearchCV) else pipeline
 
 
 def marked(name: str) -> str:
@@ -73,7 +83,7 @@ def tables() -> str:
     return "\n".join(
         [
             *_table("transformer", said),
-            *_table("last step", [(name, IN_BLOCKS) for name in last_steps()]),
+            *_table("last step", list(last_steps().items())),
             *_table("a step that does this", [(name, "refused") for name in REFUSED]),
         ]
     )

@@ -37,7 +37,15 @@ from conformance_more import (
     bare,
     bare_rows,
 )
-from parity_table import IN_BLOCKS, ROW_WISE, documented, last_steps, marked, whole_steps
+from parity_table import (
+    IN_BLOCKS,
+    ROW_WISE,
+    documented,
+    last_steps,
+    marked,
+    place_of_last,
+    whole_steps,
+)
 
 import asfitted
 from asfitted.errors import BatchDependent
@@ -193,7 +201,9 @@ def test_the_same_answer_through_every_door(name: str, tmp_path: Path) -> None:
         predict_fn = "both" if "predict_proba" in scores else "predict"
         with opened(pipeline, train, tmp_path / "log", predict_fn) as house:
             assert_parity(house)
-            whole = house.inside.scorer.whole_steps
+            whole, steps = house.inside.scorer.whole_steps, len(house.inside.scorer.steps)
+    # The last step runs on all rows where it can and all before it do.
+    assert (whole == steps) == (whole >= steps - 1 and place_of_last(case.pipeline()) == ROW_WISE)
     if name in TRANSFORMERS and name not in BY_MACHINE:
         # `python tests/conformance/parity_table.py` writes the document anew.
         assert documented()[name] == (ROW_WISE if whole else IN_BLOCKS)
@@ -230,5 +240,5 @@ def test_the_document_names_what_is_tested_here() -> None:
     names = [*map(marked, TRANSFORMERS), *last_steps(), *REFUSED]
     assert sorted(documented()) == sorted(names)
     places = documented()
-    assert {places[name] for name in last_steps()} == {IN_BLOCKS}
+    assert {name: places[name] for name in last_steps()} == last_steps()
     assert {places[name] for name in REFUSED} == {"refused"}

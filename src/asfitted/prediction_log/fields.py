@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -80,6 +80,15 @@ class FieldPolicy:
             action = self.fields.get(name, "keep")
             if action != "drop":
                 kept[name] = self._hash(value) if action == "hash" else value
+        return kept
+
+    def apply_columns(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+        """Return the columns of a table as they may be recorded; what `apply` does to its rows."""
+        kept = {}
+        for name, values in columns.items():
+            action = self.fields.get(name, "keep")
+            if action != "drop":
+                kept[name] = [self._hash(v) for v in values] if action == "hash" else values
         return kept
 
     def apply_finding(self, finding: Mapping[str, Any]) -> dict[str, Any]:

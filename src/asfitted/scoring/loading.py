@@ -19,8 +19,8 @@ from asfitted.scoring.recording import Identity, Recorder
 
 FLAVOR = "asfitted"
 
-# One writer per process, however many models it has loaded.
-_journals: dict[Path, Journal] = {}
+# One writer per process and log, however many models it has loaded.
+_journals: dict[tuple[Path, str, str], Journal] = {}
 
 
 def open_artifact(
@@ -63,7 +63,7 @@ def open_artifact(
     if source is not None:
         operators = FieldPolicy(config.field_policy(identity.name))
         recorder = Recorder(
-            journal(config.log_folder()),
+            journal(config),
             strictest(FieldPolicy(conf["fields"]), operators),
             identity,
             source,
@@ -71,6 +71,8 @@ def open_artifact(
                 {"rule": "environment", "package": name, "what": said}
                 for name, said in differing.items()
             ),
+            # A server's caller waits; whoever calls in process can call again.
+            needs_record=source != "serve" or config.log.on_failure == "refuse",
         )
     model = FittedModel(
         serialize.load(root),
@@ -114,11 +116,17 @@ def prove_golden(model: FittedModel, root: Path) -> None:
         )
 
 
-def journal(folder: Path) -> Journal:
-    """Return this process's journal in `folder`."""
-    if folder not in _journals:
-        _journals[folder] = Journal(folder)
-    return _journals[folder]
+def journal(config: Config) -> Journal:
+    """Return this process's journal of the log that `config` names.
+
+    Raises
+    ------
+    ConfigError
+    """
+    folder, durability, sink = config.log_folder(), config.log.durability, config.log_sink() or ""
+    if (folder, durability, sink) not in _journals:
+        _journals[folder, durability, sink] = Journal(folder, durability=durability, sink=sink)
+    return _journals[folder, durability, sink]
 
 
 def _flavor(root: Path) -> dict[str, Any]:

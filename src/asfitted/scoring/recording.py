@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -15,6 +16,7 @@ import pandas as pd
 from asfitted.contract import Conformed, DataContract
 from asfitted.errors import ContractViolation, OutputViolation, RecordError
 from asfitted.prediction_log import Batch, FieldPolicy, Journal
+from asfitted.prediction_log.encode import encode_columns
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +40,12 @@ class Identity:
 
 @dataclass(frozen=True)
 class Entries:
-    """What goes on record of each row: lists of length n_rows."""
+    """What goes on record of each row, as JSON: lists of length n_rows."""
 
-    inputs: list[dict[str, Any]]
-    outputs: list[dict[str, Any]]
-    findings: list[list[dict[str, str]]]
-    keys: list[dict[str, Any]]
+    inputs: list[str]
+    outputs: list[str]
+    findings: list[str]
+    keys: list[str]
 
     def part(self, start: int, stop: int) -> Entries:
         """Return those of the rows from `start` to before `stop`."""
@@ -64,6 +66,9 @@ class Recorder:
     source : "serve", "batch", "spark" or "inprocess"
     marks : tuple of dict
         Findings of every row, such as an environment that differs by permission.
+    needs_record : bool, default True
+        Whether what cannot be recorded is not answered. Without it, it is answered and
+        declared in the log as a gap: the operator's choice, for servers.
     """
 
     journal: Journal
@@ -71,6 +76,52 @@ class Recorder:
     identity: Identity
     source: str
     marks: tuple[dict[str, str], ...] = field(default=())
+    needs_record: bool = True
+
+    def can_record(self) -> bool:
+        """Prove that the log can take a record.
+
+        Returns
+        -------
+        bool
+            False where it cannot, and answers do not need it.
+
+        Raises
+        ------
+        RecordError
+        """
+        try:
+            self.journal.check()
+        except RecordError as error:
+            if self.needs_record:
+                raise
+            logger.error("answers are given without a record: %s", error)
+            return False
+        return True
+
+    def put(self, batches: Sequence[Batch]) -> list[list[str]]:
+        """Put several calls on record in one append; return the prediction ids of each.
+
+        Returns
+        -------
+        list of list of str
+            Empty lists where the rows are not on record and may be answered all the same.
+
+        Raises
+        ------
+        RecordError
+            The answers must not be given then.
+        """
+        try:
+            return self.journal.append_all(batches)
+        except RecordError as error:
+            if self.needs_record:
+                raise
+            rows = sum(len(batch.inputs) for batch in batches)
+            logger.error("%d rows are answered and not on record: %s", rows, error)
+            identity = self.identity
+            self.journal.declare_gap(rows, error.what, identity.name, identity.version)
+            return [[] for _ in batches]
 
     def answered(
         self,
@@ -88,21 +139,30 @@ class Recorder:
             The answer must not be given then.
         """
         entries = self.entries(contract, conformed, outputs)
-        return self.journal.append(self.batch(contract, entries, received_at, latency_us))
+        return self.put([self.batch(contract, entries, received_at, latency_us)])[0]
 
     def entries(
         self, contract: DataContract, conformed: Conformed, outputs: pd.DataFrame
     ) -> Entries:
         """Return what is to be recorded of each row, with the field policy applied."""
-        inputs, keys = received(contract, conformed)
-        findings: list[list[dict[str, str]]] = [list(self.marks) for _ in range(len(outputs))]
+        n_rows = len(outputs)
+        found: dict[int, list[dict[str, str]]] = {}
         for finding in conformed.findings:
-            for row in finding.rows:
-                findings[row].append({"column": finding.column, "rule": finding.rule})
-        if self.policy.fields:
-            inputs = [self.policy.apply(row) for row in inputs]
-            keys = [self.policy.apply(row) for row in keys]
-        return Entries(inputs, records(outputs), findings, keys)
+            said = {"column": finding.column, "rule": finding.rule}
+            for row in finding.rows.tolist():
+                found.setdefault(row, list(self.marks)).append(said)
+        # One text for all the rows of which there is nothing to say.
+        findings = [json.dumps(self.marks)] * n_rows
+        for row, listed in found.items():
+            findings[row] = json.dumps(listed)
+        inputs, keys = map(self.policy.apply_columns, received(contract, conformed))
+        answers = {str(name): outputs[name].tolist() for name in outputs.columns}
+        return Entries(
+            encode_columns(inputs, n_rows, "inputs"),
+            encode_columns(answers, n_rows, "outputs"),
+            findings,
+            encode_columns(keys, n_rows, "keys"),
+        )
 
     def batch(
         self,
@@ -160,8 +220,8 @@ class Recorder:
 
 def received(
     contract: DataContract, conformed: Conformed
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return what the caller sent, typed, as (inputs, keys): one dict per row.
+) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """Return what the caller sent, typed, as (inputs, keys): a list per column.
 
     A default that was filled in is null here, a mapped category what it was: the
     findings say what the pipeline saw, and conforming this again gives that.
@@ -179,20 +239,7 @@ def received(
         for row, value in zip(finding.rows.tolist(), sent, strict=True):
             columns[finding.column][row] = value
     keys = {name: columns.pop(name) for name in contract.keys if name in columns}
-    n_rows = len(conformed.frame)
-    return _rows(columns, n_rows), _rows(keys, n_rows)
-
-
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a frame of numbers and labels as one dict of Python values per row."""
-    return _rows({str(name): frame[name].tolist() for name in frame.columns}, len(frame))
-
-
-def _rows(columns: Mapping[str, list[Any]], n_rows: int) -> list[dict[str, Any]]:
-    if not columns:
-        return [{} for _ in range(n_rows)]
-    names = list(columns)
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return columns, keys
 
 
 def _json_values(series: pd.Series[Any], kind: str) -> list[Any]:

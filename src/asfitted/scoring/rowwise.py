@@ -14,8 +14,8 @@ from sklearn.utils import _safe_indexing
 
 from asfitted.errors import AsfittedError, BatchDependent
 from asfitted.scoring import outputs
-from asfitted.scoring.blocks import in_blocks, is_several, laid_out, n_rows, take
-from asfitted.scoring.scorer import Steps, quiet_and_single, through
+from asfitted.scoring.blocks import is_several, laid_out, n_rows, take
+from asfitted.scoring.scorer import Steps, quiet_and_single, results
 
 SAMPLE_ROWS = 200
 _ALONE = 16
@@ -23,7 +23,7 @@ _SIZES = (2, 3, 7, 16, 33, 64, 100)
 
 # scikit-learn's modules whose transformers treat each cell or row by itself,
 # without BLAS. Whatever else it has runs in blocks; so does what is measured to
-# differ. Other people's steps are taken at their measure.
+# differ. Other people's transformers are taken at their measure.
 _BY_ROW = (
     "sklearn.compose.",
     "sklearn.feature_extraction.",
@@ -31,6 +31,16 @@ _BY_ROW = (
     "sklearn.impute._base",
     "sklearn.pipeline",
     "sklearn.preprocessing.",
+)
+
+# Estimators that walk trees, row by row, and add up what they find there.
+_OF_TREES = (
+    "sklearn.tree.",
+    "sklearn.ensemble._forest",
+    "sklearn.ensemble._gb",
+    "sklearn.ensemble._hist_gradient_boosting.",
+    "lightgbm.",
+    "xgboost.",
 )
 
 _MEND = (
@@ -56,8 +66,8 @@ def plan(steps: Steps, conformed: pd.DataFrame) -> int:
     Returns
     -------
     int
-        Steps proved to give the same bits; those after the first that differs
-        by rounding run in blocks.
+        Steps proved to give the same bits, the estimator among them; those after the
+        first that differs by rounding run in blocks.
 
     Raises
     ------
@@ -74,8 +84,11 @@ def plan(steps: Steps, conformed: pd.DataFrame) -> int:
             whole_steps += all_exact
         name, estimator = steps[-1]
         # Where there are scores, a label is theirs: on a tie it may turn with the last bit.
-        judged = outputs.methods(estimator)[-1]
-        _prove(name, estimator, getattr(estimator, judged), table)
+        *labels, judged = outputs.methods(estimator)
+        exact, _ = _prove(name, estimator, getattr(estimator, judged), table)
+        if all_exact and exact and is_of_trees(estimator):
+            calls = (getattr(estimator, method) for method in labels)
+            whole_steps += all(_prove(name, estimator, call, table)[0] for call in calls)
         _prove_together(steps, whole_steps, sample)
     return whole_steps
 
@@ -132,12 +145,8 @@ def _prove_together(steps: Steps, whole_steps: int, sample: pd.DataFrame) -> Non
     """Score as `Scorer` does; what each step alone hides, a dtype or an index, shows here."""
     estimator = steps[-1][1]
 
-    def rest(block: Any) -> list[Any]:
-        block = through(steps[whole_steps:-1], block)
-        return [getattr(estimator, method)(block) for method in outputs.methods(estimator)]
-
     def scored(table: Any) -> Any:
-        return in_blocks(rest, through(steps[:whole_steps], laid_out(table)))
+        return results(steps, whole_steps, laid_out(table) if whole_steps else table)
 
     reference = scored(_rows(sample, np.arange(len(sample))))
     for rows in companies(len(sample)):
@@ -212,6 +221,11 @@ def _parts(step: Any, table: Any) -> Iterator[tuple[str, Any, Any]]:
             if hasattr(part, "transform"):
                 yield name, part, table
                 table = part.transform(table)
+
+
+def is_of_trees(estimator: Any) -> bool:
+    """Whether an estimator never multiplies matrices, so that it may run on all rows."""
+    return type(estimator).__module__.startswith(_OF_TREES)
 
 
 def _is_by_row(step: Any) -> bool:

@@ -81,6 +81,29 @@ def through(steps: Steps, table: Any) -> Any:
     return table
 
 
+def results(steps: Steps, whole_steps: int, table: Any) -> list[Any]:
+    """Return what each method of the last step says of conformed rows.
+
+    Parameters
+    ----------
+    steps : list of (name, estimator)
+    whole_steps : int
+        How many of them run on all rows at once; see `Scorer`.
+    table : DataFrame of shape (n_rows, n_features)
+    """
+    estimator = steps[-1][1]
+
+    def rest(block: Any) -> list[Any]:
+        block = through(steps[whole_steps:-1], block)
+        return [getattr(estimator, method)(block) for method in outputs.methods(estimator)]
+
+    table = through(steps[:-1][:whole_steps], table)
+    if whole_steps == len(steps):
+        return rest(table)
+    stacked: list[Any] = in_blocks(rest, table)
+    return stacked
+
+
 class Scorer:
     """A fitted pipeline without its first step, called so that rows do not touch.
 
@@ -91,7 +114,7 @@ class Scorer:
     whole_steps : int, default 0
         How many of the steps after `Conform` were proved to give each row the
         same bits in any company; they run on all rows at once, the rest in
-        fixed blocks.
+        fixed blocks. The last of them is the estimator.
     direct : bool, default False
         Whether the first of them was proved to give the same bits when it is called
         as `DirectColumns`.
@@ -147,18 +170,11 @@ class Scorer:
             # The caller's index is no property of a row, and a step that writes into
             # its input must not write into what goes on record.
             table: Any = conformed.reset_index(drop=True)
-            if self.whole_steps:
-                # A direct step lays out what it takes.
-                direct = isinstance(self.steps[0][1], DirectColumns)
-                table = through(
-                    self.steps[: self.whole_steps], table if direct else laid_out(table)
-                )
-            called = outputs.methods(self.estimator)
-            results = in_blocks(self._rest, table)
-        named = outputs.name_outputs(self.estimator, dict(zip(called, results, strict=True)))
+            # A direct step lays out what it takes.
+            if self.whole_steps and not isinstance(self.steps[0][1], DirectColumns):
+                table = laid_out(table)
+            said = results(self.steps, self.whole_steps, table)
+        called = outputs.methods(self.estimator)
+        named = outputs.name_outputs(self.estimator, dict(zip(called, said, strict=True)))
         outputs.check(self.estimator, named)
         return named
-
-    def _rest(self, block: Any) -> list[Any]:
-        block = through(self.steps[self.whole_steps : -1], block)
-        return [getattr(self.estimator, m)(block) for m in outputs.methods(self.estimator)]

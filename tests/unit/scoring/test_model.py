@@ -26,6 +26,7 @@ import asfitted
 from asfitted.contract import Conformed
 from asfitted.errors import ContractViolation, OutputViolation, RecordError
 from asfitted.prediction_log import FieldPolicy, Journal, read_log
+from asfitted.prediction_log.encode import encode_columns
 from asfitted.scoring import Identity, Recorder
 from asfitted.scoring.recording import received
 
@@ -320,11 +321,16 @@ def _conformed(records: list[dict[str, Any]]) -> Conformed:
     return CONTRACT.conform(pd.DataFrame(records, dtype=object))
 
 
+def _as_recorded(conformed: Conformed) -> list[list[str]]:
+    parts = received(CONTRACT, conformed)
+    return [encode_columns(columns, len(conformed.frame), "row") for columns in parts]
+
+
 @given(sent=_ROWS)
 def test_what_is_on_record_conforms_again_to_the_same_bits(sent) -> None:
     first = _conformed(sent)
-    inputs, keys = received(CONTRACT, first)
-    logged = json.loads(json.dumps([{**k, **i} for k, i in zip(keys, inputs, strict=True)]))
+    inputs, keys = ([json.loads(row) for row in rows] for rows in _as_recorded(first))
+    logged = [{**k, **i} for k, i in zip(keys, inputs, strict=True)]
     again = _conformed(logged)
     pd.testing.assert_frame_equal(again.frame, first.frame, check_exact=True)
     for column in ("a", "b"):

@@ -1,0 +1,45 @@
+"""Rows written column by column are what `json` writes of them row by row."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asfitted.errors import RecordError
+from asfitted.prediction_log.encode import encode_columns
+
+_VALUES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters())
+    | st.floats(allow_nan=False, allow_infinity=False).map(np.float64)
+    | st.lists(st.integers(), max_size=2)
+)
+_COLUMNS = st.dictionaries(st.text(st.characters(), max_size=5), st.just(None), max_size=4)
+
+
+@given(data=st.data(), names=_COLUMNS, n_rows=st.integers(0, 4))
+def test_each_row_is_what_json_writes(data, names, n_rows) -> None:
+    columns: dict[str, list[Any]] = {
+        name: data.draw(st.lists(_VALUES, min_size=n_rows, max_size=n_rows)) for name in names
+    }
+    rows = [{name: values[i] for name, values in columns.items()} for i in range(n_rows)]
+    wanted = [json.dumps(row, separators=(",", ":")) for row in rows]
+    assert encode_columns(columns, n_rows, "inputs") == wanted
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), -float("inf"), object(), np.int64(1), [float("nan")]]
+)
+@pytest.mark.parametrize("beside", [[], [None], ["x"]])
+def test_what_json_has_not_is_refused_unquoted(value, beside) -> None:
+    with pytest.raises(RecordError, match=r"^inputs cannot be written as JSON") as refused:
+        encode_columns({"a": [value, *beside]}, 1 + len(beside), "inputs")
+    assert "give str, int, finite float" in str(refused.value)
