@@ -148,7 +148,7 @@ def answer_all(root: Path, config: Config) -> pd.DataFrame:
     assert len(log) == 81
     assert len(read_log(folder, refused=True)) == 4
     nowhere(folder)
-    journal(folder).close()
+    journal(config).close()
     nowhere(folder)
     return log
 
@@ -160,7 +160,7 @@ def test_the_needles_would_be_found(tmp_path, config) -> None:
     for folder in (root, plain.log_folder()):
         found = {n for n in needles() for data in contents(folder).values() if n in data}
         assert {TEXT.encode(), repr(NUMBER).encode(), str(WHOLE).encode()} <= found
-    journal(plain.log_folder()).close()
+    journal(plain).close()
 
 
 def test_a_policy_of_the_model_travels_and_holds_everywhere(tmp_path, config) -> None:

@@ -223,11 +223,11 @@ def test_what_cannot_be_recorded_is_not_answered(spoil, recorded, rows, journal)
 def test_a_record_that_fails_once_is_not_answered_and_the_next_one_is(
     recorded, rows, journal, monkeypatch
 ) -> None:
-    def full(batch: Any) -> list[str]:
+    def full(batches: Any) -> list[list[str]]:
         raise RecordError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(journal, "append", full)
+        patch.setattr(journal, "append_all", full)
         with pytest.raises(RecordError):
             recorded.predict(rows)
     assert len(recorded.predict(rows)) == len(rows)
