@@ -36,6 +36,8 @@ def _zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)
 
 
+# The moments of a table come again and again: days, hours, flights that leave together.
+@lru_cache(maxsize=8192)
 def parse_moment(text: str, zone: str = "UTC") -> np.datetime64:
     """Return the moment that `text` names.
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from asfitted.contract import Column, DataContract
 from asfitted.errors import ConfigError, ContractViolation, RequestRefused, Violation
@@ -20,7 +22,10 @@ from asfitted.wire.rows import Rows, check_columns
 _INTEGER = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 # Each digit can be matched in one way only: with ``\d+\.?\d*`` a field of many digits
 # that is no number took the square of its length.
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_NUMBER_PATTERN = r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?"
+_NUMBER = re.compile(_NUMBER_PATTERN, re.ASCII)
+# For RE2, whose \d is ASCII's; a whole column at a time.
+_NUMBERS_OR_NOTHING = f"^({_NUMBER_PATTERN})?$"
 
 
 def read_csv(file: Path, contract: DataContract, rows: int) -> Iterator[pd.DataFrame]:
@@ -77,15 +82,25 @@ def _frame(
             [Violation("", "ragged", what, tuple(ragged), start + len(chunk))], str(file)
         )
     fields = list(zip(*chunk, strict=True)) or [()] * len(header)
+    index = range(start, start + len(chunk))
     columns = [
-        _typed(texts, contract.columns.get(name))
+        _column(texts, contract.columns.get(name), index)
         for name, texts in zip(header, fields, strict=True)
     ]
     # Built by position: a column that stands there twice is conform's to refuse.
-    index = range(start, start + len(chunk))
-    frame = pd.DataFrame(dict(enumerate(columns)), index=index, dtype=object)
+    frame = pd.DataFrame(dict(enumerate(columns)), index=index)
     frame.columns = pd.Index(header, dtype=object)
     return frame
+
+
+def _column(texts: tuple[str, ...], column: Column | None, index: range) -> pd.Series[Any]:
+    """Return what `_typed` reads, as floats where a column of numbers holds nothing else."""
+    if column is not None and column.kind == "number":
+        match = pc.match_substring_regex(pa.array(texts, pa.string()), _NUMBERS_OR_NOTHING)
+        if pc.all(match).as_py():
+            floats = [float(text) if text else np.nan for text in texts]
+            return pd.Series(floats, index, dtype="float64")
+    return pd.Series(_typed(texts, column), index, dtype=object)
 
 
 def _typed(texts: tuple[str, ...], column: Column | None) -> np.ndarray[Any, Any]:

@@ -33,7 +33,9 @@ CONTRACT = DataContract(
 def frames(text: str | bytes, folder: Path, rows: int = 1000) -> list[pd.DataFrame]:
     file = folder / "rows.csv"
     file.write_bytes(text.encode() if isinstance(text, str) else text)
-    return list(read_csv(file, CONTRACT, rows))
+    # A missing number is NaN in a column of nothing but numbers, and None beside a text.
+    read = read_csv(file, CONTRACT, rows)
+    return [frame.astype(object).where(frame.notna(), None) for frame in read]
 
 
 def column(name: str, fields: list[str], folder: Path) -> list[Any]:
