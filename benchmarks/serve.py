@@ -23,7 +23,7 @@ import serving_model
 from load import drive
 from servers import Server, start
 
-SERVERS = ("mlflow", "asfitted", "bare")
+SERVERS = ("mlflow", "asfitted", "bare", *(["bentoml"] if "BENTOML_PYTHON" in os.environ else []))
 CELLS = [(1, 1), (1, 8), (1, 32), (100, 1), (100, 8), (100, 32)]
 WANTED = {
     ("1 row", 8, "per_s"): (">=", 8.0),

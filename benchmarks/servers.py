@@ -57,11 +57,16 @@ def start(name: str, model: Path, workers: int, folder: Path, body: bytes) -> Se
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "UVICORN_ACCESS_LOG": "false",
         "BARE_MODEL": str(model),
+        "BENTO_WORKERS": str(workers),
+        "BENTOML_DO_NOT_TRACK": "true",
     }
     mlflow = [str(bin_ / "mlflow"), "models", "serve", "-m", str(model), "--env-manager", "local"]
     where = ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
     uvicorn = [sys.executable, "-m", "uvicorn", "--app-dir", str(HERE), "bare:app"]
     command = (uvicorn if name == "bare" else mlflow) + where
+    if name == "bentoml":
+        serve = ["serve", "bento_service:Pipeline", "--working-dir", str(HERE)]
+        command = [os.environ["BENTOML_PYTHON"], "-m", "bentoml", *serve, *where[:4]]
     started = time.perf_counter()
     log = folder / f"{name}-{port}.log"
     with log.open("wb") as out:

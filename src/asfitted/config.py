@@ -147,12 +147,20 @@ class Log(_Section):
         URL of the store that the journals are shipped to, without a password.
     keep_shipped_days : float, default 7
         How long a journal stays that is shipped and that nobody writes; 0 is not at all.
+    durability : "fsync", "os" or "sink", default "fsync"
+        What an answer waits for: its record on the disk; with the operating system,
+        from which a power cut may take it; in the sink.
+    on_failure : "refuse" or "answer", default "refuse"
+        Whether a server answers what it cannot record. With "answer" the log declares
+        the gap.
     """
 
     folder: Name = "prediction_log"
     fields: dict[Name, Policy] = {}
     sink: Name | None = None
     keep_shipped_days: Annotated[float, Field(ge=0)] = 7
+    durability: Literal["fsync", "os", "sink"] = "fsync"
+    on_failure: Literal["refuse", "answer"] = "refuse"
 
     @model_validator(mode="after")
     def _holds_no_secret(self) -> Log:

@@ -218,16 +218,15 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Fi
         model = open_artifact(Path(path), config, source=source, allow_versions=_listed(allowed))
         if source == "serve" and model.recorder is not None:
             # A server that could not record would refuse each request; say so now.
-            model.recorder.journal.check()
+            model.recorder.can_record()
     except Exception:
         if source == "serve":
             door.give_up()
         raise
     if source == "serve":
         from asfitted.serving.app import App
-        from asfitted.serving.upkeep import Upkeep
 
-        seam.install(lambda behind: App(model, behind, Upkeep(config)))
+        seam.install(lambda behind: App(model, behind, config))
     return model
 
 

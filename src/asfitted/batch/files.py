@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
+from asfitted._s3 import is_s3
 from asfitted.batch.refusals import Limit
 from asfitted.batch.run import Progress, Run
 from asfitted.batch.source import Source, demand_format, find
@@ -69,11 +70,12 @@ def score_file(
     Parameters
     ----------
     model : FittedModel
-    source : path
-        CSV or Parquet, by its ending, or a folder of them.
-    target : path
-        CSV or Parquet: ``prediction_id``, the keys, and all outputs of the model.
-    refused : path, optional
+    source : path or str
+        CSV or Parquet, by its ending, or a folder of them; also ``s3://bucket/key``.
+    target : path or str
+        CSV or Parquet: ``prediction_id``, the keys, and all outputs of the model. Also
+        ``s3://bucket/key``.
+    refused : path or str, optional
         A ``.jsonl`` file for the rows that are refused; by default beside `target`.
     max_refused : int or str, default 0
         A number of rows, or a percentage such as ``"0.5%"`` of all rows. One row
@@ -102,31 +104,44 @@ def score_file(
     """
     if chunk_rows < 1:
         raise ConfigError(f"chunks of {chunk_rows} rows", mend="say 1 or more")
-    found, output = find(Path(source)), Path(os.path.abspath(target))
-    demand_format(output)
-    refusals = output.with_name(f"{output.stem}.refused.jsonl")
-    if refused is not None:
-        refusals = Path(os.path.abspath(refused))
-        demand_format(refusals, (".jsonl",))
-    _refuse_own_input(found, output, refusals)
-    run = Run(model, found, output, refusals, Limit.parse(max_refused), chunk_rows, progress)
-    started = perf_counter()
-    if dry_run:
-        run.look()
-    else:
-        run.all(overwrite)
-    return Summary(
-        job_id=run.job_id,
-        files=len(found.files),
-        rows=run.answered + run.refused,
-        answered=run.answered,
-        refused=run.refused,
-        output=str(output),
-        refused_file=str(refusals) if run.refused and not dry_run else None,
-        resumed_rows=run.resumed,
-        seconds=perf_counter() - started,
-        dry_run=dry_run,
-    )
+    limit = Limit.parse(max_refused)
+
+    def score(
+        source: Path, target: Path, refused: Path | None, overwrite: bool, keep: bool = False
+    ) -> Summary:
+        found, output = find(source), Path(os.path.abspath(target))
+        demand_format(output)
+        refusals = output.with_name(f"{output.stem}.refused.jsonl")
+        if refused is not None:
+            refusals = Path(os.path.abspath(refused))
+            demand_format(refusals, (".jsonl",))
+        _refuse_own_input(found, output, refusals)
+        run = Run(model, found, output, refusals, limit, chunk_rows, progress, keep)
+        started = perf_counter()
+        if dry_run:
+            run.look()
+        else:
+            run.all(overwrite)
+        return Summary(
+            job_id=run.job_id,
+            files=len(found.files),
+            rows=run.answered + run.refused,
+            answered=run.answered,
+            refused=run.refused,
+            output=str(output),
+            refused_file=str(refusals) if run.refused and not dry_run else None,
+            resumed_rows=run.resumed,
+            seconds=perf_counter() - started,
+            dry_run=dry_run,
+        )
+
+    if any(map(is_s3, (source, target, refused))):
+        from asfitted.batch.remote_job import score_remote
+
+        home = Path.cwd() if model.recorder is None else model.recorder.journal.folder
+        named = None if refused is None else str(refused)
+        return score_remote(score, home, str(source), str(target), named, overwrite, dry_run)
+    return score(Path(source), Path(target), None if refused is None else Path(refused), overwrite)
 
 
 def _refuse_own_input(source: Source, *targets: Path) -> None:

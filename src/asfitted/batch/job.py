@@ -101,7 +101,7 @@ class Job:
     def release(self, *, remove: bool) -> None:
         """Let go of the folder, and remove it, with what it holds."""
         if remove:
-            _remove(self.folder)
+            remove_folder(self.folder)
         os.close(self.lock)
 
 
@@ -124,7 +124,7 @@ def open_job(target: Path, of: Mapping[str, Any], now_us: int) -> Job:
     StoreUnavailable
     """
     folder = target.with_name(f".{target.name}.job")
-    lock = _locked(folder)
+    lock = locked_folder(folder)
     try:
         _sweep(folder)
         begun = _read(folder / _JOB)
@@ -158,7 +158,7 @@ def _differing(begun: Mapping[str, Any], of: Mapping[str, Any]) -> list[str]:
     return [name for name in {**was, **now} if was.get(name) != now.get(name)]
 
 
-def _locked(folder: Path) -> int:
+def locked_folder(folder: Path) -> int:
     """Make `folder` and lock it; the lock goes with the process, however that ends."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
@@ -178,7 +178,7 @@ def _locked(folder: Path) -> int:
         os.close(descriptor)
 
 
-def _remove(folder: Path) -> None:
+def remove_folder(folder: Path) -> None:
     """Remove a work folder; killed in between, it is no job any more."""
     gone = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.gone")
     folder.rename(gone)

@@ -53,10 +53,13 @@ class Run:
         limit: Limit,
         chunk_rows: int,
         progress: Progress,
+        keep: bool = False,
     ) -> None:
         self.model, self.source = model, source
         self.target, self.refusals = target, refusals
         self.limit, self.chunk_rows, self.progress = limit, chunk_rows, progress
+        # Of a job whose output has a way to go still: run again, it is all there.
+        self.keep = keep
         recorder = model.recorder
         self.recorder = None if recorder is None else replace(recorder, source="batch")
         self.job_id = ""
@@ -82,7 +85,7 @@ class Run:
             finished = True
         finally:
             # Before everything is checked there is nothing to go on from.
-            job.release(remove=finished or job.checked is None)
+            job.release(remove=(finished and not self.keep) or job.checked is None)
 
     def look(self) -> None:
         """Check and score the first rows of each file; write nothing."""

@@ -116,10 +116,6 @@ def find(root: Path) -> Source:
     ConfigError
         Where there is nothing, or a file's ending says no format.
     """
-    if str(root).startswith("s3:"):
-        raise ConfigError(
-            "s3:// is not read yet", str(root), "copy the files here first: aws s3 sync"
-        )
     if root.is_file():
         files = [root]
     elif root.is_dir():

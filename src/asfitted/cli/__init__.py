@@ -20,6 +20,7 @@ _COMMANDS = {
     "contract": ("asfitted.cli.contract", "Infer, show, compare, export or check a contract."),
     "history": ("asfitted.cli.registry", "Show the decisions about a model's alias."),
     "log": ("asfitted.cli.log", "Read the prediction log."),
+    "outcome": ("asfitted.cli.outcome", "Put on record what came true."),
     "promote": ("asfitted.cli.registry", "Move an alias to a version, if its gates pass."),
     "prove": ("asfitted.cli.model", "Load a model and let it prove itself."),
     "rollback": ("asfitted.cli.registry", "Move an alias back to where it was before."),

@@ -3,61 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar, get_args
+from typing import Any
 
 import click
 
 from asfitted.cli import log_output
+from asfitted.cli.log_export import export, sql
+from asfitted.cli.log_options import filters, place_from, placed, query_from
+from asfitted.cli.log_place import Problems
+from asfitted.cli.log_remove import erase, prune, removals
 from asfitted.cli.log_ship import ship, stats
 from asfitted.errors import ConfigError
 from asfitted.prediction_log.follow import Follower
+from asfitted.prediction_log.joining import with_outcomes
 from asfitted.prediction_log.place import journal_files
 from asfitted.prediction_log.query import Query
-from asfitted.prediction_log.reader import Record, existing_folder, records
-from asfitted.prediction_log.record import Source
-from asfitted.prediction_log.sinks import log_records, public_name
+from asfitted.prediction_log.reader import Record
+from asfitted.prediction_log.whole import Place, whole_records
 
 _POLL_S = 0.5
 _TABLE_LIMIT = 100
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-_FOLDER = click.option(
-    "--folder",
-    type=click.Path(),
-    help="The log.  [default: $ASFITTED_LOG, else ./prediction_log]",
-)
-_OPTIONS = (
-    _FOLDER,
-    click.option("--model", help="Name of the registered model."),
-    click.option("--version", help="Version of the model."),
-    click.option("--since", metavar="TIME", help="From then on. ISO 8601, UTC without an offset."),
-    click.option("--until", metavar="TIME", help="Before then."),
-    click.option(
-        "--key", "keys", multiple=True, metavar="NAME=VALUE", help="A key's value; repeatable."
-    ),
-    click.option("--id", "prediction_id", help="Prediction id, or its last 12 characters."),
-    click.option("--request", "request_id", help="Request id."),
-    click.option("--source", type=click.Choice(get_args(Source)), help="How it was asked."),
-    click.option("--refused", is_flag=True, help="Refused requests instead of predictions."),
-    click.option(
-        "--columns",
-        metavar="NAME,…",
-        help="Only these: names as in --csv, such as temp, output.prediction, key.flight.",
-    ),
-    click.option("--table", "form", flag_value="table", help="For a person (the default)."),
-    click.option("--json", "form", flag_value="json", help="One JSON object."),
-    click.option("--csv", "form", flag_value="csv", help="CSV with one column per feature."),
-)
-
-
-def _filters(command: Command) -> Command:
-    """Add the conditions of `Query` and the forms of output."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 @click.group()
@@ -65,17 +30,20 @@ def log() -> None:
     """Read the prediction log, and move it to its sink."""
 
 
+log.add_command(erase)
+log.add_command(export)
+log.add_command(prune)
+log.add_command(removals)
 log.add_command(ship)
+log.add_command(sql)
 log.add_command(stats)
 
 
 @log.command()
-@_filters
-@click.option(
-    "--sink", metavar="URL", help="What is in this sink; with --folder, of both, each once."
-)
+@filters
 @click.option("--limit", type=click.IntRange(min=0), help="At most this many, the newest.")
-def query(limit: int | None, sink: str | None, **options: Any) -> None:
+@click.option("--outcomes", is_flag=True, help="Each prediction with what came true.")
+def query(limit: int | None, outcomes: bool, **options: Any) -> None:
     """Print the records that match, oldest first.
 
     A table shows the 100 newest of them unless --limit says otherwise.
@@ -83,36 +51,47 @@ def query(limit: int | None, sink: str | None, **options: Any) -> None:
     form, columns = options["form"] or "table", _columns(options["columns"])
     cut = _TABLE_LIMIT if limit is None and form == "table" else None
     # One more than is shown, to know whether that is all.
-    asked = _query(options, cut + 1 if cut is not None else limit, newest_first=True)
-    if sink:
-        found = list(log_records(options["folder"], sink, asked, on_problem=_warn))
-    else:
-        found = list(records(options["folder"], asked, on_problem=_warn))
+    asked = query_from(options, cut + 1 if cut is not None else limit, newest_first=True)
+    if outcomes and asked.table == "refusals":
+        raise click.UsageError("--outcomes with --refused: a refused request has no outcome")
+    place, problems = place_from(options), Problems()
+    found = list(whole_records(place, asked, on_problem=problems))
+    if outcomes:
+        found = list(with_outcomes(found, place, on_problem=problems))
     if cut is not None and len(found) > cut:
         found = found[:cut]
         click.echo(f"The {cut} newest are shown; --limit, --csv and --json give more.", err=True)
-    if sink and not found:
-        click.echo(f"No records match.\n  where: {public_name(sink)}", err=True)
-    elif not sink:
-        _say_if_none(found, options)
+    _say_if_none(found, options, place)
     log_output.print_records(found[::-1], form, columns, asked.table)
+    problems.exit()
 
 
 @log.command()
-@_filters
+@filters
 @click.option("-n", "count", type=click.IntRange(min=0), default=10, help="How many (10).")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written, until Ctrl-C.")
 def tail(count: int, follow: bool, **options: Any) -> None:
-    """Print the newest records, the newest last."""
+    """Print the newest records, the newest last.
+
+    With --follow, what comes then is read from the journals of the folder only.
+    """
     form, columns = options["form"] or "table", _columns(options["columns"])
     if follow and form == "csv":
         raise click.UsageError("--follow prints a table or --json, one object a line")
-    asked = _query(options, count, newest_first=True)
-    follower = Follower(options["folder"], asked, on_problem=_warn)
-    newest = follower.newest()
-    _say_if_none(newest, options)
-    if not follow:
+    asked = query_from(options, count, newest_first=True)
+    place, problems = place_from(options), Problems()
+    if follow and place.folder is None:
+        raise click.UsageError("--follow needs the folder of the journals")
+    follower = Follower(place.folder, asked, on_problem=problems) if follow else None
+    newest = follower.newest() if follower and place.sink is None else None
+    if newest is None:
+        if follower:
+            follower.skip()  # before the log is read: what comes in between is there twice
+        newest = list(whole_records(place, asked, on_problem=problems))[::-1]
+    _say_if_none(newest, options, place)
+    if follower is None:
         log_output.print_records(newest, form, columns, asked.table)
+        problems.exit()
         return
     show = log_output.stream(form, columns)
     try:
@@ -126,59 +105,41 @@ def tail(count: int, follow: bool, **options: Any) -> None:
 
 @log.command()
 @click.argument("prediction_id", metavar="ID")
-@_FOLDER
+@placed
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def show(prediction_id: str, folder: str | None, as_json: bool) -> None:
+def show(prediction_id: str, as_json: bool, **options: Any) -> None:
     """Print one record in full: ID is a prediction id, or its last 12 characters."""
-    found = list(records(folder, Query(prediction_id=prediction_id), on_problem=_warn))
+    place, problems = place_from(options), Problems()
+    found = list(whole_records(place, Query(prediction_id=prediction_id), on_problem=problems))
+    found = list(with_outcomes(found, place, on_problem=problems))
     if not found:
+        problems.exit()
         raise ConfigError(
             f"there is no prediction {prediction_id}",
-            str(existing_folder(folder).absolute()),
+            str(place),
             "`asfitted log tail` shows ids; a refused request is under `log query --refused`",
         )
     if as_json:
         click.echo(log_output.as_json(found))
-        return
-    click.echo("\n\n".join(map(log_output.in_full, found)))
-
-
-def _query(options: dict[str, Any], limit: int | None, *, newest_first: bool) -> Query:
-    names = ("model", "version", "since", "until", "prediction_id", "request_id", "source")
-    return Query(
-        **{name: options[name] for name in names},
-        key=dict(map(_pair, options["keys"])),
-        limit=limit,
-        newest_first=newest_first,
-        table="refusals" if options["refused"] else "predictions",
-    )
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise click.UsageError(f"--key {text}: write it as name=value")
-    return name, value
+    else:
+        click.echo("\n\n".join(map(log_output.in_full, found)))
+    problems.exit()
 
 
 def _columns(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
-def _warn(problem: str) -> None:
-    click.echo(f"warning: {problem}", err=True)
-
-
-def _say_if_none(found: list[Record], options: dict[str, Any]) -> None:
+def _say_if_none(found: list[Record], options: dict[str, Any], place: Place) -> None:
     if found:
         return
-    folder = existing_folder(options["folder"])
-    files = len(journal_files(folder))
+    files = len(journal_files(place.folder)) if place.folder is not None else 0
     what = "refused requests" if options["refused"] else "predictions"
-    if files:
-        message = f"No {what} on record match.\n  where: {folder.absolute()} ({files} journals)"
+    if files or place.sink is not None:
+        journals = f" ({files} journals)" if place.folder is not None else ""
+        message = f"No {what} on record match.\n  where: {place}{journals}"
         message += "\n  mend:  leave out a condition, or look in another log with --folder"
     else:
-        message = f"No {what} on record yet.\n  where: {folder.absolute()} holds no journal"
+        message = f"No {what} on record yet.\n  where: {place} holds no journal"
         message += "\n  mend:  serve or score with a model, or name another log with --folder"
     click.echo(message, err=True)

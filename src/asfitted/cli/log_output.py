@@ -15,8 +15,8 @@ from asfitted.cli.log_table import LogTable
 from asfitted.errors import ConfigError
 from asfitted.prediction_log import words
 from asfitted.prediction_log.frame import flat, flat_names
-from asfitted.prediction_log.query import Table
-from asfitted.prediction_log.reader import TABLES, Record
+from asfitted.prediction_log.reader import Record
+from asfitted.prediction_log.tables import TABLES, Table
 
 SCHEMA_VERSION = 1
 
@@ -103,6 +103,7 @@ def in_full(record: Record) -> str:
         "request": f"{record['request_id']}, row {record['row']}",
         "batch": record["batch_id"],
         "written": f"{record['source']}, by {record['writer']} as number {record['sequence']}",
+        **_outcome(record),
     }
     sections = [_section("", row)]
     for name in ("keys", "outputs", "inputs", "params"):
@@ -111,6 +112,15 @@ def in_full(record: Record) -> str:
     said = "\n".join(f"  {words.finding(entry)}" for entry in record["findings"])
     sections.insert(3, f"findings\n{said}" if said else "")
     return "\n".join(filter(None, sections))
+
+
+def _outcome(record: Record) -> dict[str, str]:
+    if record.get("outcome_recorded_at") is None:
+        return {}
+    seen, recorded = record["outcome_observed_at"], record["outcome_recorded_at"]
+    when = f"observed {words.moment(seen)} UTC, " if seen is not None else ""
+    value = json.dumps(record["outcome"], ensure_ascii=False)
+    return {"outcome": f"{value}, {when}recorded {words.moment(recorded)} UTC"}
 
 
 def _section(title: str, values: Mapping[str, str]) -> str:

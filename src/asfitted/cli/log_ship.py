@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -13,15 +14,20 @@ from typing import Any, TypeVar
 
 import click
 
+from asfitted.cli.log_place import Problems
 from asfitted.config import SINK_VARIABLE, load_config
 from asfitted.errors import AsfittedError, ConfigError, StoreUnavailable
 from asfitted.prediction_log.reader import existing_folder
+from asfitted.prediction_log.reconciling import reconcile as reconcile_log
 from asfitted.prediction_log.shipper import DAY_S, Shipper
 from asfitted.prediction_log.shipping_follow import follow as follow_log
 from asfitted.prediction_log.shipping_stats import LogStats, as_prometheus, log_stats, write_whole
 from asfitted.prediction_log.sinks import public_name
+from asfitted.prediction_log.whole import Place
 
 _POLL_S = 0.1
+# A rule said no: numbers are nowhere.
+_MISSING = 3
 _Result = TypeVar("_Result")
 
 _SINK = click.option(
@@ -67,8 +73,23 @@ def ship(sink: str | None, folder: str | None, follow: bool, retry_quarantined: 
     type=click.Path(dir_okay=False),
     help="Write the figures there, for the textfile collector of a node exporter.",
 )
-def stats(sink: str | None, folder: str | None, as_json: bool, file: str | None) -> None:
-    """Print how far the log is shipped, by writer; the sink is not asked."""
+@click.option(
+    "--reconcile",
+    is_flag=True,
+    help="Ask the sink too: does every answer's number lie somewhere? Exit 3: one does not.",
+)
+def stats(
+    sink: str | None, folder: str | None, as_json: bool, file: str | None, reconcile: bool
+) -> None:
+    """Print how far the log is shipped, by writer; the sink is not asked.
+
+    With --reconcile: answered = on record + pruned + missing + answered without a record.
+    """
+    if reconcile:
+        if file is not None:
+            raise click.UsageError("--reconcile and --prometheus: one of the two")
+        _reconcile(sink, folder, as_json)
+        return
     url, home, _ = _settings(sink, folder)
     try:
         found = log_stats(existing_folder(home), url)
@@ -82,6 +103,35 @@ def stats(sink: str | None, folder: str | None, as_json: bool, file: str | None)
         click.echo(json.dumps(found.as_dict()))
     elif file is None:
         click.echo(_as_text(found))
+
+
+def _reconcile(sink: str | None, folder: str | None, as_json: bool) -> None:
+    config, problems = load_config(), Problems()
+    home = Path(folder) if folder else config.log_folder()
+    place = Place(existing_folder(home), sink or config.log_sink())
+    try:
+        account = reconcile_log(place, on_problem=problems)
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"the state cannot be read: {error}", str(home)) from error
+    if as_json:
+        click.echo(json.dumps({"stats_version": 1, **account.as_dict()}))
+    else:
+        for writer in account.writers:
+            parts = [f"{writer.answered} answered, {writer.on_record} on record"]
+            parts += [f"{writer.removed} pruned"] * bool(writer.removed)
+            parts += [f"{writer.unrecorded} answered without a record"] * bool(writer.unrecorded)
+            for table, ranges in writer.missing.items():
+                shown = ", ".join(f"{first}–{last}" for first, last in ranges)
+                parts.append(f"MISSING {table} {shown}")
+            click.echo(f"  {writer.writer}: {'; '.join(parts)}")
+        whole = account.as_dict()
+        click.echo(
+            f"  together: {whole['answered']} answered, {whole['on_record']} on record, "
+            f"{whole['removed']} pruned, {whole['unrecorded']} without a record, "
+            f"{whole['missing']} missing"
+        )
+    if account.missing:
+        sys.exit(_MISSING)
 
 
 def _settings(sink: str | None, folder: str | None) -> tuple[str, Path, float]:

@@ -16,9 +16,12 @@ from asfitted.cli.score_progress import showing
 @click.command()
 @click.argument("model_uri")
 @click.option(
-    "--input", "source", required=True, help="A CSV or Parquet file, or a folder of them."
+    "--input",
+    "source",
+    required=True,
+    help="A CSV or Parquet file, or a folder of them; also s3://bucket/key.",
 )
-@click.option("--output", "target", required=True, help="NAME.csv or NAME.parquet.")
+@click.option("--output", "target", required=True, help="NAME.csv or NAME.parquet; also s3://….")
 @click.option("--refused", help="Where refused rows go; default NAME.refused.jsonl.")
 @click.option(
     "--max-refused",

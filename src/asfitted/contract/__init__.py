@@ -3,11 +3,13 @@
 from asfitted.contract.checks import Check
 from asfitted.contract.column import Column, Fill
 from asfitted.contract.conform import Conformed, Finding, conform
+from asfitted.contract.diff import Change, diff
 from asfitted.contract.schema import DataContract, Limits, Output
 from asfitted.contract.step import Conform
 from asfitted.contract.target import check_target
 
 __all__ = [
+    "Change",
     "Check",
     "Column",
     "Conform",
@@ -19,4 +21,5 @@ __all__ = [
     "Output",
     "check_target",
     "conform",
+    "diff",
 ]

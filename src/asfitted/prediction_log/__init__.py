@@ -2,8 +2,8 @@
 
 Written by `Journal`, one SQLite file per process; read by `read_log`, all files
 of a folder as one; moved to a sink by `Shipper`. This package travels inside model
-artifacts: it imports the standard library and the errors, pandas where it makes a
-DataFrame, and what a sink needs when that sink is opened.
+artifacts: it imports the standard library, the errors and the configuration, pandas
+where it makes a DataFrame, and what a sink needs when that sink is opened.
 """
 
 from asfitted.prediction_log.fields import FieldPolicy, strictest

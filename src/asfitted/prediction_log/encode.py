@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from json import encoder as json_encoder
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from asfitted.errors import RecordError, Violation
 from asfitted.prediction_log.ids import uuid7, uuid7s
-from asfitted.prediction_log.record import Batch, Source, to_microseconds
+from asfitted.prediction_log.json_rows import json_rows
+from asfitted.prediction_log.record import Batch, Outcome, Source, to_microseconds
 
 _LARGEST = 2**63 - 1
 # ASCII, so that a lone surrogate, which JSON may carry and UTF-8 may not, survives.
@@ -75,10 +76,10 @@ def encode(batch: Batch) -> list[tuple[Any, ...]]:
             *head,
             row,
             *middle,
-            _json(inputs, "inputs", row),
-            _json(outputs, "outputs", row),
-            _json(findings, "findings", row) if findings != [] else "[]",
-            _json(keys, "keys", row) if keys != {} else "{}",
+            inputs if type(inputs) is str else _json(inputs, "inputs", row),
+            outputs if type(outputs) is str else _json(outputs, "outputs", row),
+            findings if type(findings) is str else _json(findings, "findings", row),
+            keys if type(keys) is str else _json(keys, "keys", row),
             *tail,
         )
         for row, (prediction_id, inputs, outputs, findings, keys) in enumerate(
@@ -117,16 +118,85 @@ def encode_refusal(
     )
 
 
+def encode_outcome(outcome: Outcome) -> tuple[Any, ...]:
+    """Return `outcome` in the order of `OUTCOME_COLUMNS`, with a new id; see `encode`."""
+    if outcome.prediction_id is None and not outcome.keys:
+        raise RecordError("an outcome names neither a prediction nor keys")
+    if outcome.outcome is None:
+        raise RecordError("an outcome is null", mend="leave out what is not known yet")
+    observed_at = outcome.observed_at
+    return (
+        uuid7(),
+        None if outcome.prediction_id is None else _text(outcome.prediction_id, "prediction_id"),
+        to_microseconds(outcome.recorded_at, "recorded_at"),
+        None if observed_at is None else to_microseconds(observed_at, "observed_at"),
+        _text(outcome.model_name, "model_name"),
+        _text(outcome.model_version, "model_version"),
+        _json(outcome.keys, "keys"),
+        _json(outcome.outcome, "outcome"),
+        _text(outcome.source, "source"),
+    )
+
+
+def encode_removal(
+    *,
+    removed_at: datetime,
+    kind: Literal["prune", "erase", "gap"],
+    who: str,
+    model_name: str,
+    model_version: str,
+    condition: Mapping[str, Any],
+    counts: Mapping[str, Any],
+    gaps: Mapping[str, Any],
+    reason: str,
+) -> tuple[Any, ...]:
+    """Return a removal in the order of `REMOVAL_COLUMNS`, with a new id; see `encode`."""
+    if kind not in ("prune", "erase", "gap"):
+        raise RecordError(f"a removal is no {kind!r}", mend="prune, erase or gap")
+    return (
+        uuid7(),
+        to_microseconds(removed_at, "removed_at"),
+        kind,
+        _text(who, "who"),
+        _text(model_name, "model_name"),
+        _text(model_version, "model_version"),
+        _json(condition, "condition"),
+        _json(counts, "counts"),
+        _json(gaps, "gaps"),
+        _text(reason, "reason"),
+    )
+
+
+def encode_columns(columns: Mapping[str, Sequence[Any]], n_rows: int, name: str) -> list[str]:
+    """Return the rows of a table as `Batch` takes them; see `json_rows`.
+
+    Raises
+    ------
+    RecordError
+        Names `name`.
+    """
+    try:
+        return json_rows(columns, n_rows, _to_json)
+    except _NO_JSON as error:
+        raise _not_json(name, error) from error
+
+
+_NO_JSON = (TypeError, ValueError, RecursionError)
+
+
 def _json(value: Any, name: str, row: int | None = None) -> str:
     try:
         return _to_json(value)
-    except (TypeError, ValueError, RecursionError) as error:
-        # json's own message may quote a value of the caller's: only its cause has it.
-        of_row = "" if row is None else f" of row {row}"
-        raise RecordError(
-            f"{name}{of_row} cannot be written as JSON ({type(error).__name__})",
-            mend="give str, int, finite float, bool, None, and lists and dicts of them",
-        ) from error
+    except _NO_JSON as error:
+        raise _not_json(name if row is None else f"{name} of row {row}", error) from error
+
+
+def _not_json(what: str, error: Exception) -> RecordError:
+    # json's own message may quote a value of the caller's: only its cause has it.
+    return RecordError(
+        f"{what} cannot be written as JSON ({type(error).__name__})",
+        mend="give str, int, finite float, bool, None, and lists and dicts of them",
+    )
 
 
 def _text(value: str, name: str) -> str:

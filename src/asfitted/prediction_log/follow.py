@@ -46,6 +46,10 @@ class Follower:
         from_start: dict[str, Span] = {name: (0, up_to) for name, (_, up_to) in spans.items()}
         return list(self._read(query, from_start))[::-1]
 
+    def skip(self) -> None:
+        """Take what is there now as read."""
+        self._advance()
+
     def poll(self) -> list[Record]:
         """Return what was written since the last call, oldest first."""
         spans = self._advance()

@@ -7,15 +7,22 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from asfitted.errors import ConfigError
+from asfitted.prediction_log.joining import JOINED_COLUMNS, with_outcomes
 from asfitted.prediction_log.query import Query
-from asfitted.prediction_log.reader import TABLES, Record, records
-from asfitted.prediction_log.record import COLUMNS, TIME_COLUMNS
+from asfitted.prediction_log.reader import Record, warn
+from asfitted.prediction_log.sinks.reading import SinkDown
+from asfitted.prediction_log.tables import COLUMNS, TABLES, TIME_COLUMNS
+from asfitted.prediction_log.whole import place_of, whole_records
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _INTEGERS = ("row", "latency_us", "sequence")
 _EXPANDED = frozenset({"inputs", "outputs", "keys"})
+# What begins the names of columns that are no features.
+_GROUPS = ("key.", "output.", "input.", "outcome.")
+_TIMES = TIME_COLUMNS | {"outcome_observed_at", "outcome_recorded_at"}
 
 
 def read_log(
@@ -34,19 +41,21 @@ def read_log(
     features: bool = False,
     refused: bool = False,
     sink: str | None = None,
+    outcomes: bool = False,
+    journals_only: bool = False,
 ) -> pd.DataFrame:
     """Read the prediction log, of all writers as one.
 
     Parameters
     ----------
     folder : str or path, optional
-        Default: the environment variable ``ASFITTED_LOG``, otherwise
-        ``prediction_log`` in the current directory.
+        Alone, its journals only. Without folder and sink: those of the configuration,
+        journals and sink together, each record once.
     model, version, request_id, source : str, optional
     since, until : aware datetime or ISO 8601 text, optional
         Scored from `since` on and before `until`; a text without offset is UTC.
     key : mapping of str, optional
-        Values of keys, all of which must match.
+        Values of keys, all of which must match; with ASFITTED_HASH_KEY hashed ones too.
     prediction_id : str, optional
         Or its last 12 characters.
     limit : int, optional
@@ -61,6 +70,12 @@ def read_log(
         The refused requests instead of the predictions; they have no features.
     sink : str, optional
         Read the sink of this URL, and with `folder` both, each record once.
+    outcomes : bool, default False
+        Each prediction with its newest outcome, in the columns ``outcome``,
+        ``outcome_observed_at`` and ``outcome_recorded_at``; nothing where there is none.
+        With `features`, of several targets each in ``outcome.<name>``.
+    journals_only : bool, default False
+        Leave out the sink of the configuration.
 
     Returns
     -------
@@ -68,12 +83,15 @@ def read_log(
         The columns of the record; times in UTC with microseconds; ``inputs``,
         ``outputs``, ``findings``, ``keys`` and ``params`` as Python objects.
         A file that cannot be read is named by a warning of the logger
-        ``asfitted.prediction_log``.
+        ``asfitted.prediction_log``, as is a sink that does not answer;
+        ``attrs["incomplete"]`` is true then.
 
     Raises
     ------
     ConfigError
         Where there is no such folder, or a condition makes no sense.
+    StoreUnavailable
+        Where the sink does not answer and there are no journals.
     """
     import pandas as pd  # a third of a second, and `asfitted log` does without
 
@@ -90,18 +108,27 @@ def read_log(
         newest_first=newest_first,
         table="refusals" if refused else "predictions",
     )
-    if sink is None:
-        found = list(records(folder, query))
-    else:
-        from asfitted.prediction_log.sinks import log_records
+    if outcomes and refused:
+        raise ConfigError("a refused request has no outcome", mend="leave out one of the two")
+    problems: list[str] = []
 
-        found = list(log_records(folder, sink, query))
+    def note(problem: str) -> None:
+        problems.append(problem)
+        warn(problem)
+
+    place = place_of(folder, sink, journals_only=journals_only)
+    found = list(whole_records(place, query, on_problem=note))
+    if outcomes:
+        found = list(with_outcomes(found, place, on_problem=note))
     expanded = features and not refused
     rows = [flat(record) for record in found] if expanded else found
-    names = flat_names(rows) if expanded and rows else TABLES[query.table]
+    names = [*TABLES[query.table], *(JOINED_COLUMNS if outcomes else ())]
+    if expanded and rows:
+        names = flat_names(rows)
     frame: pd.DataFrame = pd.DataFrame({name: _column(rows, name) for name in names})
+    frame.attrs["incomplete"] = any(isinstance(problem, SinkDown) for problem in problems)
     for name in names:
-        if name in TIME_COLUMNS:
+        if name in _TIMES:
             frame[name] = pd.to_datetime(frame[name], utc=True).dt.as_unit("us")
         elif name in _INTEGERS:
             frame[name] = frame[name].astype("int64")
@@ -114,17 +141,19 @@ def flat(record: Record) -> Record:
     row |= {f"key.{name}": value for name, value in record.get("keys", {}).items()}
     row |= {feature_name(name): value for name, value in record.get("inputs", {}).items()}
     row |= {f"output.{name}": value for name, value in record.get("outputs", {}).items()}
+    if isinstance(row.get("outcome"), dict):
+        row |= {f"outcome.{name}": value for name, value in row.pop("outcome").items()}
     return row
 
 
 def feature_name(name: str) -> str:
     """Return what the feature `name` is called beside the record's own columns."""
-    taken = name in COLUMNS or name.startswith(("key.", "output.", "input."))
+    taken = name in COLUMNS or name in JOINED_COLUMNS or name.startswith(_GROUPS)
     return f"input.{name}" if taken else name
 
 
 def flat_names(rows: Iterable[Record]) -> list[str]:
-    """Return the names in all of `rows`, each once: record, keys, features, outputs.
+    """Return the names in all of `rows`, each once: record, keys, features, outputs, outcome.
 
     Rows of several models, or of versions with other features, lie in one log.
     """
@@ -133,6 +162,8 @@ def flat_names(rows: Iterable[Record]) -> list[str]:
     def group(name: str) -> int:
         if name in COLUMNS:
             return 0
+        if name in JOINED_COLUMNS or name.startswith("outcome."):
+            return 4
         return 1 if name.startswith("key.") else 3 if name.startswith("output.") else 2
 
     return sorted(names, key=group)

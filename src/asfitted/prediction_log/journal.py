@@ -9,27 +9,38 @@ import os
 import threading
 import weakref
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from asfitted.errors import RecordError
-from asfitted.prediction_log.encode import encode, encode_refusal
+from asfitted.errors import AsfittedError, ConfigError, RecordError
+from asfitted.prediction_log.encode import (
+    encode,
+    encode_outcome,
+    encode_refusal,
+    encode_removal,
+)
+from asfitted.prediction_log.gap import Gap
 from asfitted.prediction_log.journal_file import JournalFile, Row
 from asfitted.prediction_log.place import prove_writable
-from asfitted.prediction_log.record import Batch
+from asfitted.prediction_log.record import Batch, Outcome
+from asfitted.prediction_log.sink_writer import SinkWriter
+from asfitted.prediction_log.tables import Table
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+Durability = Literal["fsync", "os", "sink"]
+
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class _Waiting:
     """What one caller wants written, and what became of it."""
 
-    __slots__ = ("done", "error", "predictions", "refusals")
+    __slots__ = ("done", "error", "rows", "table")
 
-    def __init__(self, predictions: list[Row], refusals: list[Row]) -> None:
-        self.predictions = predictions
-        self.refusals = refusals
+    def __init__(self, table: Table, rows: list[Row]) -> None:
+        self.table = table
+        self.rows = rows
         self.done = False
         self.error: BaseException | None = None
 
@@ -46,6 +57,16 @@ class Journal:
     ----------
     folder : str or path
         Where the files lie; created when first needed.
+    durability : "fsync", "os" or "sink", default "fsync"
+        What an append waits for: the disk; the operating system, so that a power cut
+        may take the newest records; or the sink, with nothing written here.
+    sink : str, default ""
+        URL that the folder is shipped to; files are then bounded in size and age.
+
+    Raises
+    ------
+    ConfigError
+        Where the sink is to be waited for and none is named.
 
     Attributes
     ----------
@@ -60,11 +81,25 @@ class Journal:
     ...         journal.check()
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        durability: Durability = "fsync",
+        sink: str = "",
+    ) -> None:
         # Absolute, because a process may change its directory.
         self.folder = Path(os.path.abspath(folder))
+        self.durability, self.sink = durability, sink
+        if durability == "sink" and not sink:
+            raise ConfigError(
+                "records shall wait for the sink and none is named",
+                "log.durability",
+                "name one in log.sink or ASFITTED_SINK",
+            )
         self.commits = 0
-        self._file: JournalFile | None = None
+        self._file: JournalFile | SinkWriter | None = None
+        self._gap: Gap | None = None
         self._closer: weakref.finalize[Any, Any] | None = None
         self._condition = threading.Condition()
         self._queue: list[_Waiting] = []
@@ -102,7 +137,7 @@ class Journal:
         encoded = [encode(batch) for batch in batches]
         rows = [row for call in encoded for row in call]
         if rows:
-            self._write(_Waiting(rows, []))
+            self._write(_Waiting("predictions", rows))
         return [[row[0] for row in call] for call in encoded]
 
     def append_refusal(self, **refusal: Any) -> str:
@@ -122,9 +157,34 @@ class Journal:
         RecordError
         """
         row = encode_refusal(**refusal)
-        self._write(_Waiting([], [row]))
+        self._write(_Waiting("refusals", [row]))
         refusal_id: str = row[0]
         return refusal_id
+
+    def append_outcomes(self, outcomes: Sequence[Outcome]) -> list[str]:
+        """Put what came true on record, all or none, and return the outcomes' ids.
+
+        Raises
+        ------
+        RecordError
+            None of them is on record, and none will be.
+        """
+        rows = [encode_outcome(outcome) for outcome in outcomes]
+        if rows:
+            self._write(_Waiting("outcomes", rows))
+        return [row[0] for row in rows]
+
+    def append_removal(self, **removal: Any) -> str:
+        """Put on record that rows are taken out of the log; see `encode_removal`.
+
+        Raises
+        ------
+        RecordError
+        """
+        row = encode_removal(**removal)
+        self._write(_Waiting("removals", [row]))
+        removal_id: str = row[0]
+        return removal_id
 
     def check(self) -> None:
         """Prove that the folder can take a record, before anything is answered.
@@ -134,18 +194,50 @@ class Journal:
         RecordError
         """
         try:
-            prove_writable(self.folder)
-        except OSError as error:
+            if self.durability == "sink":
+                with closing(SinkWriter(self.sink)) as writer:
+                    writer.prove()
+            else:
+                prove_writable(self.folder)
+        except (OSError, AsfittedError) as error:
             raise self._failure("the prediction log cannot be written", error) from error
+
+    def another(self) -> Journal:
+        """Return a second writer of the same log."""
+        return Journal(self.folder, durability=self.durability, sink=self.sink)
+
+    def declare_gap(self, rows: int, reason: str, model_name: str, model_version: str) -> None:
+        """Put on record, as soon as that can be done, that rows were answered without it."""
+        with self._condition:
+            self._gap = Gap.joined(self._gap, Gap(rows, reason, model_name, model_version))
+
+    def tend(self) -> None:
+        """Do what cannot wait for the next append; for a server to call now and then.
+
+        A gap goes on record, and a file that is due is closed, so that it can be
+        deleted once it is shipped; the next append opens another. Never raises.
+        """
+        if self._gap is not None:
+            with contextlib.suppress(RecordError):
+                self._write(_Waiting("removals", []))
+        with self._condition:
+            if not self._writing and self._file is not None and self._file.is_due():
+                self._close_file()
 
     def close(self) -> None:
         """Close the file, with everything in it; a later append opens a new one."""
+        if self._gap is not None:
+            with contextlib.suppress(RecordError):
+                self._write(_Waiting("removals", []))
         with self._condition:
             while self._writing:
                 self._condition.wait()
-            if self._closer is not None:
-                self._closer()
-            self._file = self._closer = None
+            self._close_file()
+
+    def _close_file(self) -> None:
+        if self._closer is not None:
+            self._closer()
+        self._file = self._closer = None
 
     def __enter__(self) -> Journal:
         return self
@@ -183,24 +275,39 @@ class Journal:
                 self._condition.notify_all()
 
     def _commit(self, group: Sequence[_Waiting]) -> None:
+        with self._condition:
+            gap, self._gap = self._gap, None
         try:
             if self._file is not None and self._file.is_gone():
                 # Deleted, or moved away: what is written there, nobody would find.
                 self._give_up()
+            elif self._file is not None and self._file.is_due():
+                self._close_file()
             if self._file is None:
-                self._file = JournalFile(self.folder)
+                self._file = self._begun()
                 # Also at the exit of a process that never calls close.
                 self._closer = weakref.finalize(self, self._file.close)
-            self._file.write(
-                [row for each in group for row in each.predictions],
-                [row for each in group for row in each.refusals],
-            )
+            rows: dict[Table, list[Row]] = {}
+            for each in group:
+                rows.setdefault(each.table, []).extend(each.rows)
+            if gap is not None:
+                rows.setdefault("removals", []).append(gap.row())
+            self._file.write(rows)
             self.commits += 1
         except BaseException:
+            if gap is not None:
+                with self._condition:
+                    self._gap = Gap.joined(gap, self._gap)
             # After a failed fsync the kernel may call the lost pages clean: a second
             # try on the same file would succeed and mean nothing.
             self._give_up()
             raise
+
+    def _begun(self) -> JournalFile | SinkWriter:
+        if self.durability == "sink":
+            return SinkWriter(self.sink)
+        synced = self.durability == "fsync"
+        return JournalFile(self.folder, synced=synced, bounded=bool(self.sink))
 
     def _give_up(self) -> None:
         if self._file is not None and self._closer is not None:
@@ -214,6 +321,8 @@ class Journal:
             mend = "free space there; the next call opens a new journal by itself"
         elif number in _FORBIDDEN:
             mend = "let this user write there, or name another folder in ASFITTED_LOG"
+        if isinstance(error, AsfittedError):
+            return RecordError(f"{what}: {error.what}", error.where, error.mend)
         reason = getattr(error, "strerror", None) or str(error)
         return RecordError(f"{what}: {reason}", str(self.folder), mend)
 
@@ -230,6 +339,7 @@ class Journal:
         self._condition = threading.Condition()
         self._queue = []
         self._writing = False
+        self._gap = None  # the parent's to declare
 
 
 _journals: weakref.WeakSet[Journal] = weakref.WeakSet()

@@ -8,7 +8,8 @@ import os
 import socket
 import sqlite3
 import struct
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,47 +19,47 @@ from asfitted.prediction_log.place import (
     journal_path,
     make_folder,
     new_writer,
+    rotation_mark,
     sync_folder,
 )
-from asfitted.prediction_log.record import (
-    COLUMNS,
-    RECORD_FORMAT,
-    REFUSAL_COLUMNS,
-    WRITERS_COLUMNS,
-)
+from asfitted.prediction_log.record import RECORD_FORMAT
+from asfitted.prediction_log.tables import COLUMNS_OF, TABLES, TIME_OF, WRITERS_COLUMNS, Table
 
 Row = tuple[Any, ...]
 
 PAGE_BYTES = 4096
-_FRAME_BYTES = PAGE_BYTES + 24
-_WAL_HEADER_BYTES = 32
+FRAME_BYTES = PAGE_BYTES + 24
+WAL_HEADER_BYTES = 32
 _WAL_INDEX_VERSION = 3007000
 _BUSY_TIMEOUT_S = 5.0
+MAX_BYTES = 256 * 2**20
+MAX_AGE_S = 86_400.0
 # A reader that stays long makes the WAL grow; when it is gone, the file shrinks again.
 _WAL_LIMIT_BYTES = 64 * 2**20
 
 _log = logging.getLogger("asfitted.prediction_log")
 
 
-def _create(table: str, columns: dict[str, str]) -> str:
-    return f"CREATE TABLE {table} ({', '.join(f'{n} {sql}' for n, sql in columns.items())})"
+def _create(table: Table) -> tuple[str, str]:
+    columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS_OF[table].items())
+    time = TIME_OF[table]
+    return (
+        f"CREATE TABLE {table} ({columns})",
+        # For the newest rows and for spans of time; the one index that a write pays for.
+        f"CREATE INDEX {table}_{time} ON {table} ({time})",
+    )
 
 
-def _insert(table: str, columns: dict[str, str]) -> str:
-    names = [name for name in columns if name not in WRITERS_COLUMNS] + list(WRITERS_COLUMNS)
+def _insert(table: Table) -> str:
+    names = [name for name in TABLES[table] if name not in WRITERS_COLUMNS] + [*WRITERS_COLUMNS]
     return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
 
 
 _SCHEMA = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    _create("predictions", dict(COLUMNS)),
-    # For the newest rows and for spans of time; the one index that a write pays for.
-    "CREATE INDEX predictions_scored_at ON predictions (scored_at)",
-    _create("refusals", dict(REFUSAL_COLUMNS)),
-    "CREATE INDEX refusals_received_at ON refusals (received_at)",
+    *(statement for table in TABLES for statement in _create(table)),
 )
-_INSERT_PREDICTION = _insert("predictions", dict(COLUMNS))
-_INSERT_REFUSAL = _insert("refusals", dict(REFUSAL_COLUMNS))
+INSERT: Mapping[Table, str] = {table: _insert(table) for table in TABLES}
 
 
 class JournalFile:
@@ -72,6 +73,12 @@ class JournalFile:
     ----------
     folder : Path
         Created, for this user only, where it does not exist.
+    synced : bool, default True
+        Without it a commit is the operating system's when it returns: it survives
+        the process, and not a power cut, which may take the newest commits.
+    bounded : bool, default False
+        Whether the file is due for another at a size or an age: only whole files
+        are deleted once they are shipped.
 
     Raises
     ------
@@ -79,12 +86,13 @@ class JournalFile:
         Nothing is left behind.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, synced: bool = True, bounded: bool = False) -> None:
         make_folder(folder)
+        self._synced, self._bounded = synced, bounded
+        self._opened, self._mark = time.monotonic(), rotation_mark(folder)
         self.writer = new_writer()
         self.path = journal_path(folder, self.writer)
-        self.rows = 0
-        self.refusals = 0
+        self.written: dict[Table, int] = dict.fromkeys(TABLES, 0)
         self._inode: int | None = None
         # SQLite would create it for everyone; -wal and -shm take over its mode.
         os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
@@ -106,7 +114,7 @@ class JournalFile:
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise sqlite3.OperationalError("this file system cannot hold a write-ahead log")
-        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if self._synced else 'NORMAL'}")
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
         connection.execute("BEGIN IMMEDIATE")
         for statement in _SCHEMA:
@@ -131,7 +139,19 @@ class JournalFile:
         """Whether the file no longer has its name: deleted, moved or replaced."""
         return self._named_inode() != self._inode
 
-    def write(self, predictions: Sequence[Row], refusals: Sequence[Row]) -> None:
+    def is_due(self) -> bool:
+        """Whether another file should be begun: by size, by age, or because someone asked."""
+        if rotation_mark(self.path.parent) != self._mark:
+            return True
+        if not self._bounded:
+            return False
+        if time.monotonic() - self._opened > MAX_AGE_S:
+            return True
+        with contextlib.suppress(OSError):
+            return os.stat(self.path).st_size > MAX_BYTES
+        return False
+
+    def write(self, rows: Mapping[Table, Sequence[Row]]) -> None:
         """Make the rows durable, all or none.
 
         After an error the file must be given up with `abandon`.
@@ -143,11 +163,11 @@ class JournalFile:
         connection = self.connection
         assert connection is not None, "a closed journal is not written"
         connection.execute("BEGIN IMMEDIATE")
-        connection.executemany(_INSERT_PREDICTION, self._numbered(predictions, self.rows))
-        connection.executemany(_INSERT_REFUSAL, self._numbered(refusals, self.refusals))
+        for table, new in rows.items():
+            connection.executemany(INSERT[table], self._numbered(new, self.written[table]))
         connection.execute("COMMIT")
-        self.rows += len(predictions)
-        self.refusals += len(refusals)
+        for table, new in rows.items():
+            self.written[table] += len(new)
 
     def _numbered(self, rows: Sequence[Row], last: int) -> list[Row]:
         return [(*row, self.writer, last + n) for n, row in enumerate(rows, start=1)]
@@ -172,7 +192,7 @@ class JournalFile:
                     connection.close()
             if index is not None:
                 os.close(index)
-            if not self.rows and not self.refusals:
+            if not any(self.written.values()):
                 self._remove()
 
     def _cut_wal(self) -> int | None:
@@ -197,7 +217,7 @@ class JournalFile:
             version, frames = struct.unpack("=I12xI", os.read(index, 20))
             if version != _WAL_INDEX_VERSION:
                 raise OSError(f"a WAL index of the unknown version {version}")
-            end = _WAL_HEADER_BYTES + frames * _FRAME_BYTES
+            end = WAL_HEADER_BYTES + frames * FRAME_BYTES
             wal = os.open(beside(self.path, "-wal"), os.O_RDWR)
             try:
                 if os.fstat(wal).st_size > end:

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from asfitted.prediction_log.journal_file import PAGE_BYTES
+from asfitted.prediction_log.journal_file import FRAME_BYTES, PAGE_BYTES, WAL_HEADER_BYTES
 from asfitted.prediction_log.place import beside
 from asfitted.prediction_log.record import RECORD_FORMAT
+from asfitted.prediction_log.tables import COLUMNS_OF, TIME_OF
 
 _BUSY_TIMEOUT_S = 5.0
 
@@ -43,7 +44,7 @@ def opened(path: Path) -> Iterator[sqlite3.Connection | None]:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         if tables and not {"meta", "predictions", "refusals"} <= tables:
             raise NotReadable("is not a journal of predictions")
-        if _size(path) % PAGE_BYTES:
+        if _is_cut(path):
             # SQLite would read the rest of the last page as zeros.
             raise NotReadable("is cut off in the middle of a page")
         if not tables:
@@ -53,6 +54,13 @@ def opened(path: Path) -> Iterator[sqlite3.Connection | None]:
         number = about.get("record_format", "")
         if number != str(RECORD_FORMAT):
             raise NotReadable(f"holds record format {number or 'unknown'}, not {RECORD_FORMAT}")
+        for table in COLUMNS_OF:
+            if table not in tables:
+                # Written before there was this table: it has none of its rows.
+                connection.execute("PRAGMA temp_store = MEMORY")
+                names, time = ", ".join(COLUMNS_OF[table]), TIME_OF[table]
+                connection.execute(f"CREATE TEMP TABLE {table} ({names})")
+                connection.execute(f"CREATE INDEX temp.{table}_{time} ON {table} ({time})")
         yield connection
 
 
@@ -94,6 +102,29 @@ def _connect(path: Path, options: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether a page is there in part, and its whole not in the write-ahead log either.
+
+    There it is where power was cut while pages were moved from the log into the file:
+    the log is kept until all of them are. https://sqlite.org/fileformat2.html#walformat
+    """
+    page = _size(path) // PAGE_BYTES + 1
+    if not _size(path) % PAGE_BYTES:
+        return False
+    try:
+        wal = beside(path, "-wal").open("rb")
+    except FileNotFoundError:
+        return True
+    with wal:
+        salts = wal.read(WAL_HEADER_BYTES)[16:24]
+        while frame := wal.read(FRAME_BYTES):
+            if frame[8:16] != salts:
+                return True  # of the log's last round
+            if int.from_bytes(frame[:4], "big") == page:
+                return False
+    return True
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 import secrets
 import socket
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -15,6 +17,7 @@ FOLDER_NAME = "prediction_log"
 SUFFIX = ".sqlite"
 
 _PATTERN = f"journal-*{SUFFIX}"
+_ROTATION = "rotate"
 # More than a new journal needs before its first row: header, schema, WAL, index.
 _PROBE_BYTES = 128 * 1024
 _made_here: set[str] = set()
@@ -60,6 +63,30 @@ def journal_files(folder: Path) -> list[Path]:
     return sorted(folder.glob(_PATTERN))
 
 
+def request_rotation(folder: Path) -> None:
+    """Ask whoever writes a journal in `folder` to close it and begin another.
+
+    A server does so within a second or two, another process with its next record. A
+    journal that nobody writes can be taken rows out of.
+
+    Raises
+    ------
+    OSError
+    """
+    marker = folder / _ROTATION
+    marker.touch(mode=0o600)
+    # Two requests within a tick of the file system's clock are two.
+    os.utime(marker, ns=(time.time_ns(), time.time_ns() + secrets.randbelow(1_000_000)))
+
+
+def rotation_mark(folder: Path) -> int:
+    """Return a number that differs once a rotation was asked for."""
+    try:
+        return os.stat(folder / _ROTATION).st_mtime_ns
+    except OSError:
+        return 0
+
+
 def beside(path: Path, ending: str) -> Path:
     """Return the file that SQLite keeps beside `path`: ``-wal``, ``-shm`` or ``-journal``."""
     return path.with_name(path.name + ending)
@@ -78,7 +105,13 @@ def make_folder(folder: Path) -> None:
         folder = folder.parent
     for each in reversed(missing):
         each.mkdir(mode=0o700, exist_ok=True)
-        sync_folder(each.parent)
+        try:
+            sync_folder(each.parent)
+        except OSError:
+            # Left there, it would be taken for durable the next time.
+            with contextlib.suppress(OSError):
+                each.rmdir()
+            raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from asfitted.errors import ConfigError
+from asfitted.prediction_log.keys import same
 from asfitted.prediction_log.record import Source, to_microseconds
-
-Table = Literal["predictions", "refusals"]
-
-# The column that a table is ordered by, and the one that names its rows.
-TIME_OF: Mapping[Table, str] = {"predictions": "scored_at", "refusals": "received_at"}
-ID_OF: Mapping[Table, str] = {"predictions": "prediction_id", "refusals": "refusal_id"}
+from asfitted.prediction_log.tables import COLUMNS_OF, ID_OF, TIME_OF, Table
 
 # UUIDv7 begins with the time and ends in 62 random bits: short ids are ends.
 SHORT_ID = 12
 _FULL_ID = 36
+# Conditions on columns that not every table has.
+_OWN = ("request_id", "batch_id", "source")
 
 
 @dataclass(frozen=True)
@@ -29,17 +26,19 @@ class Query:
     Attributes
     ----------
     model, version, request_id, batch_id, source : str or None
-        No refusal has a batch id.
+        A condition on what a table has no column for is an error.
     since, until : aware datetime, ISO 8601 text or None
         From `since` on, before `until`. A text without an offset is UTC.
     key : mapping of str
-        Values of keys. A text also finds the number that it spells.
+        Values of keys. A text also finds the number that it spells, and with
+        ASFITTED_HASH_KEY what the field policy has hashed.
     prediction_id : str or None
-        Or its last 12 characters, as the table shows them. Of a refusal: its id.
+        Or its last 12 characters, as the table shows them. Of a refusal: its id;
+        of an outcome: that of its prediction.
     limit : int or None
         The most records to return.
     newest_first : bool, default False
-    table : {"predictions", "refusals"}
+    table : {"predictions", "refusals", "outcomes", "removals"}
     """
 
     model: str | None = None
@@ -56,16 +55,20 @@ class Query:
     batch_id: str | None = None
 
     def __post_init__(self) -> None:
-        if self.source is not None and self.source not in get_args(Source):
+        named = self.table in {"predictions", "refusals"}
+        if named and self.source is not None and self.source not in get_args(Source):
             raise ConfigError(
                 f"there is no source {self.source!r}", mend=f"one of {', '.join(get_args(Source))}"
             )
         if self.limit is not None and self.limit < 0:
             raise ConfigError(f"the limit {self.limit} is below 0")
-        if self.key and self.table == "refusals":
-            raise ConfigError("a refused request has no keys on record", mend="ask by request id")
-        if self.batch_id is not None and self.table == "refusals":
-            raise ConfigError("a refused request has no batch id", mend="ask by request id")
+        asked = {"keys": self.key or None, **{name: getattr(self, name) for name in _OWN}}
+        for column, value in asked.items():
+            if value is not None and column not in COLUMNS_OF[self.table]:
+                raise ConfigError(
+                    f"{self.table} have no {column} on record",
+                    mend="ask by request id" if self.table == "refusals" else "",
+                )
         if self.prediction_id is not None and len(self.prediction_id) < SHORT_ID:
             raise ConfigError(
                 f"the id {self.prediction_id!r} is too short to mean one record",
@@ -79,7 +82,8 @@ class Query:
         The operators are ``=``, ``>=``, ``<`` and ``ends``; times are microseconds
         since 1970 in UTC.
         """
-        time, name = TIME_OF[self.table], ID_OF[self.table]
+        time = TIME_OF[self.table]
+        name = "prediction_id" if self.table == "outcomes" else ID_OF[self.table]
         named = self.prediction_id.lower() if self.prediction_id is not None else None
         conditions: list[tuple[str, str, Any]] = [
             ("model_name", "=", self.model),
@@ -108,20 +112,15 @@ class Query:
 
     def matches(self, keys: Mapping[str, Any]) -> bool:
         """Return whether a record's keys are those that are asked for."""
-        return all(n in keys and _same(keys[n], wanted) for n, wanted in self.key.items())
+        return all(n in keys and same(keys[n], wanted) for n, wanted in self.key.items())
 
     @property
     def at_most(self) -> int | None:
         """How many records there can be; a whole id names one."""
-        if self.prediction_id is not None and len(self.prediction_id) == _FULL_ID:
+        whole = self.prediction_id is not None and len(self.prediction_id) == _FULL_ID
+        if whole and self.table != "outcomes":
             return min(1, self.limit if self.limit is not None else 1)
         return self.limit
-
-
-def _same(value: Any, wanted: Any) -> bool:
-    if isinstance(wanted, str) and not isinstance(value, str):
-        return json.dumps(value) == wanted
-    return bool(value == wanted)
 
 
 def _moment(value: datetime | str | None, name: str) -> int | None:

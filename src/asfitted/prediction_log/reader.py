@@ -15,23 +15,14 @@ from typing import Any
 from asfitted.errors import ConfigError
 from asfitted.prediction_log.opening import NotReadable, opened
 from asfitted.prediction_log.place import default_folder, journal_files
-from asfitted.prediction_log.query import TIME_OF, Query, Table
-from asfitted.prediction_log.record import (
-    COLUMNS,
-    JSON_COLUMNS,
-    REFUSAL_COLUMNS,
-    TIME_COLUMNS,
-    from_microseconds,
-)
+from asfitted.prediction_log.query import Query
+from asfitted.prediction_log.record import from_microseconds
+from asfitted.prediction_log.tables import JSON_COLUMNS, TABLES, TIME_COLUMNS, TIME_OF, Table
 
 Record = dict[str, Any]
 # Sequence numbers of a journal: after the first, up to the second.
 Span = tuple[int, int | None]
 
-TABLES: Mapping[Table, tuple[str, ...]] = {
-    "predictions": tuple(COLUMNS),
-    "refusals": tuple(REFUSAL_COLUMNS),
-}
 _EVERYTHING: Span = (0, None)
 
 _log = logging.getLogger("asfitted.prediction_log")
@@ -147,7 +138,7 @@ def _start(path: Path, query: Query, on_problem: Callable[[str], None]) -> int |
             start: int | None = connection.execute(sql).fetchone()[0]
             return start
     except (NotReadable, sqlite3.Error, OSError) as error:
-        on_problem(f"{path}: {_in_words(error)}; its records are missing here")
+        on_problem(f"{path}: {in_words(error)}; its records are missing here")
         return None
 
 
@@ -177,7 +168,7 @@ def _rows(
                     raise NotReadable("has a damaged row")
                 yield row
     except (NotReadable, sqlite3.Error, OSError) as error:
-        on_problem(f"{path}: {_in_words(error)}; records after the damage are missing here")
+        on_problem(f"{path}: {in_words(error)}; records after the damage are missing here")
 
 
 def decoded(row: tuple[Any, ...], table: Table, on_problem: Callable[[str], None]) -> Record | None:
@@ -186,7 +177,8 @@ def decoded(row: tuple[Any, ...], table: Table, on_problem: Callable[[str], None
     try:
         for name in record:
             if name in TIME_COLUMNS:
-                record[name] = from_microseconds(record[name])
+                if record[name] is not None:
+                    record[name] = from_microseconds(record[name])
             elif name in JSON_COLUMNS:
                 record[name] = json.loads(record[name])
     except (TypeError, ValueError, OverflowError):
@@ -196,7 +188,8 @@ def decoded(row: tuple[Any, ...], table: Table, on_problem: Callable[[str], None
     return record
 
 
-def _in_words(error: Exception) -> str:
+def in_words(error: Exception) -> str:
+    """Return why a journal cannot be read."""
     if isinstance(error, sqlite3.Error) and "not a database" in str(error):
         return "is not a SQLite file"
     return str(error)

@@ -1,8 +1,8 @@
-"""What is put on record: one row per scored row, the same columns everywhere."""
+"""What is put on record: one row per scored row, and what comes true of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
@@ -18,47 +18,6 @@ from asfitted.errors import RecordError
 RECORD_FORMAT = 0
 
 Source = Literal["serve", "batch", "spark", "inprocess"]
-
-# Times are whole microseconds since 1970 in UTC: exact, and they sort.
-COLUMNS: Mapping[str, str] = {
-    "prediction_id": "TEXT NOT NULL",  # UUIDv7, the idempotency key of every sink
-    "request_id": "TEXT NOT NULL",
-    "batch_id": "TEXT NOT NULL",
-    "row": "INTEGER NOT NULL",  # position in the call, from 0
-    "received_at": "INTEGER NOT NULL",
-    "scored_at": "INTEGER NOT NULL",
-    "model_name": "TEXT NOT NULL",
-    "model_version": "TEXT NOT NULL",  # "" for a model outside the registry
-    "model_digest": "TEXT NOT NULL",
-    "contract_digest": "TEXT NOT NULL",
-    "inputs": "TEXT NOT NULL",  # JSON, as all up to params
-    "outputs": "TEXT NOT NULL",
-    "findings": "TEXT NOT NULL",
-    "keys": "TEXT NOT NULL",
-    "params": "TEXT NOT NULL",
-    "latency_us": "INTEGER NOT NULL",
-    "writer": "TEXT NOT NULL",
-    "sequence": "INTEGER PRIMARY KEY",  # per writer, from 1, no gaps
-    "source": "TEXT NOT NULL",
-}
-REFUSAL_COLUMNS: Mapping[str, str] = {
-    "refusal_id": "TEXT NOT NULL",
-    "request_id": "TEXT NOT NULL",
-    "received_at": "INTEGER NOT NULL",
-    "model_name": "TEXT NOT NULL",
-    "model_version": "TEXT NOT NULL",
-    "model_digest": "TEXT NOT NULL",
-    "code": "TEXT NOT NULL",  # stable error code
-    "n_rows": "INTEGER",  # NULL where the body could not be read so far
-    "violations": "TEXT NOT NULL",  # JSON
-    "writer": "TEXT NOT NULL",
-    "sequence": "INTEGER PRIMARY KEY",
-    "source": "TEXT NOT NULL",
-}
-TIME_COLUMNS = frozenset({"received_at", "scored_at"})
-JSON_COLUMNS = frozenset({"inputs", "outputs", "findings", "keys", "params", "violations"})
-# Known only when a row is written; rows leave `encode` without them.
-WRITERS_COLUMNS = ("writer", "sequence")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
@@ -76,9 +35,9 @@ class Batch:
     model_name, model_version : str
         The version is "" for a model outside the registry.
     model_digest, contract_digest : str
-    inputs, outputs, keys : sequence of dict, of length n_rows
-        JSON-able, one per row, with the field policy applied.
-    findings : sequence of sequence of dict, of length n_rows
+    inputs, outputs, keys : sequence of dict or str, of length n_rows
+        JSON-able, one per row, with the field policy applied; a str is the object's JSON.
+    findings : sequence of sequence of dict, or of str as before, of length n_rows
     params : dict
     latency_us : int
         Of the call, on every one of its rows.
@@ -93,13 +52,42 @@ class Batch:
     model_version: str
     model_digest: str
     contract_digest: str
-    inputs: Sequence[dict[str, Any]]
-    outputs: Sequence[dict[str, Any]]
-    findings: Sequence[Sequence[dict[str, Any]]]
-    keys: Sequence[dict[str, Any]]
+    inputs: Sequence[dict[str, Any] | str]
+    outputs: Sequence[dict[str, Any] | str]
+    findings: Sequence[Sequence[dict[str, Any]] | str]
+    keys: Sequence[dict[str, Any] | str]
     params: dict[str, Any]
     latency_us: int
     source: Source
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came true of a prediction, or of all that have these keys.
+
+    Attributes
+    ----------
+    recorded_at : aware datetime
+    observed_at : aware datetime or None
+    model_name, model_version : str
+        With keys: of this model only, "" for any; the version is what was predicted with.
+    prediction_id : str or None
+    keys : dict
+        JSON-able, with the field policy applied.
+    outcome : Any
+        JSON-able and not None.
+    source : str
+        Where it comes from, in the words of whoever says it.
+    """
+
+    recorded_at: datetime
+    observed_at: datetime | None
+    model_name: str
+    model_version: str
+    prediction_id: str | None
+    keys: dict[str, Any]
+    outcome: Any
+    source: str
 
 
 def to_microseconds(moment: datetime, name: str) -> int:

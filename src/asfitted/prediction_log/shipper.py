@@ -14,14 +14,15 @@ from pathlib import Path
 
 from asfitted.errors import AsfittedError, StoreUnavailable
 from asfitted.prediction_log.place import journal_files, make_folder
-from asfitted.prediction_log.query import Table
-from asfitted.prediction_log.reader import TABLES, warn
+from asfitted.prediction_log.reader import warn
+from asfitted.prediction_log.shipping_compaction import Compactor
 from asfitted.prediction_log.shipping_journals import damage, look, next_rows, writer_of
-from asfitted.prediction_log.shipping_lock import FolderLock
+from asfitted.prediction_log.shipping_lock import REMOVAL_LOCK, FolderLock
 from asfitted.prediction_log.shipping_removal import finish_removals, remove_shipped
 from asfitted.prediction_log.shipping_state import Progress, ShippingState
 from asfitted.prediction_log.sinks.protocol import Row, RowsRefused, Sink
 from asfitted.prediction_log.sinks.urls import open_sink, public_name
+from asfitted.prediction_log.tables import TABLES, Table
 
 DAY_S = 86_400.0
 
@@ -80,6 +81,7 @@ class Shipper:
         self._url, self._open, self._on_problem = sink, open_sink, on_problem
         self._keep_us = int(keep_shipped_s * 1_000_000)
         self._sink: Sink | None = None
+        self._compactor = Compactor()
         # How a journal looked when all of it was shipped: unchanged, it is not opened again.
         self._looks: dict[str, tuple[int, ...]] = {}
         self._drained: set[str] = set()
@@ -145,7 +147,9 @@ class Shipper:
         try:
             sent, more = 0, True
             while more:
-                rows, more = self._pass(ended, full_only)
+                # While rows are taken out of the log none may be on its way to the sink.
+                with contextlib.closing(FolderLock(self.folder, REMOVAL_LOCK)):
+                    rows, more = self._pass(ended, full_only)
                 sent += rows
             return sent
         except Exception as error:
@@ -208,8 +212,7 @@ class Shipper:
         last: int = rows[-1][_SEQUENCE_AT[table]]
         # Only now: what the state says, the sink has.
         self._state.save(writer, table, last)
-        changes = {"predictions": last} if table == "predictions" else {"refusals": last}
-        self._progress[writer] = replace(progress, **changes)
+        self._progress[writer] = replace(progress, rows={**progress.rows, table: last})
         self.shipped += len(rows)
         return len(rows), False
 
@@ -240,13 +243,19 @@ class Shipper:
         StoreUnavailable, ConfigError
         """
         taken, sink = 0, self._connected()
-        for table, writer, sequence, row in self._state.quarantined_rows():
-            if damage(table, row) is None:
-                with contextlib.suppress(RowsRefused):
-                    sink.write(table, [row])
-                    self._state.release(table, writer, sequence)
-                    taken += 1
+        with contextlib.closing(FolderLock(self.folder, REMOVAL_LOCK)):
+            for table, writer, sequence, row in self._state.quarantined_rows():
+                if damage(table, row) is None:
+                    with contextlib.suppress(RowsRefused):
+                        sink.write(table, [row])
+                        self._state.release(table, writer, sequence)
+                        taken += 1
         return taken
+
+    def compact(self, stop: threading.Event) -> None:
+        """Merge small files of the sink, now and then; a failure is logged."""
+        if self._sink is not None:
+            self._compactor.run(self._sink, stop.is_set)
 
     def _connected(self) -> Sink:
         if self._sink is None:

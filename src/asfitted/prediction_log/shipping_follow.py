@@ -39,6 +39,7 @@ def follow(shipper: Shipper, stop: threading.Event) -> AsfittedError | None:
             failures = 0
             if not linger:
                 full_at = time.monotonic()
+            shipper.compact(stop)
         except AsfittedError as error:
             _log.warning("%s", error)
             pause_s = pause(failures)

@@ -7,15 +7,13 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from asfitted.prediction_log.opening import NotReadable, opened
 from asfitted.prediction_log.place import SUFFIX, beside, made_here
-from asfitted.prediction_log.query import Table
-from asfitted.prediction_log.reader import TABLES
-from asfitted.prediction_log.record import COLUMNS, REFUSAL_COLUMNS
 from asfitted.prediction_log.sinks.protocol import Row
+from asfitted.prediction_log.tables import COLUMNS_OF, TABLES, Table, is_integer, may_be_null
 
 # Where SQLite locks a database file for readers; https://sqlite.org/fileformat2.html
 # and os.h: they never change, since old and new versions share files.
@@ -68,10 +66,9 @@ def next_rows(
 
 def damage(table: Table, row: Row) -> str | None:
     """Return why a row is none that a journal's writer wrote, or None."""
-    kinds: Mapping[str, str] = COLUMNS if table == "predictions" else REFUSAL_COLUMNS
-    for (name, kind), value in zip(kinds.items(), row, strict=True):
-        wanted: Callable[[object], bool] = _is_integer if kind.startswith("INTEGER") else _is_text
-        if not wanted(value) and not (value is None and kind == "INTEGER"):
+    for (name, kind), value in zip(COLUMNS_OF[table].items(), row, strict=True):
+        wanted: Callable[[object], bool] = _is_integer if is_integer(kind) else _is_text
+        if not wanted(value) and not (value is None and may_be_null(kind)):
             return f"the column {name} is damaged"
     return None
 

@@ -1,4 +1,4 @@
-"""One shipper per folder at a time, whatever the process."""
+"""One shipper per folder at a time, whatever the process, and none while rows are removed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from pathlib import Path
 from asfitted.errors import StoreUnavailable
 
 LOCK_NAME = "shipping.lock"
+# Held by whoever takes rows out, and by a shipper for each pass over the journals.
+REMOVAL_LOCK = "removal.lock"
+_HELD = {
+    LOCK_NAME: "another shipper is at work on this log",
+    REMOVAL_LOCK: "rows are being shipped or removed from this log just now",
+}
 
 
 class FolderLock:
@@ -17,12 +23,12 @@ class FolderLock:
     Raises
     ------
     StoreUnavailable
-        Where another shipper holds it.
+        Where another holds it.
     OSError
     """
 
-    def __init__(self, folder: Path) -> None:
-        descriptor = os.open(folder / LOCK_NAME, os.O_CREAT | os.O_RDWR, 0o600)
+    def __init__(self, folder: Path, name: str = LOCK_NAME) -> None:
+        descriptor = os.open(folder / name, os.O_CREAT | os.O_RDWR, 0o600)
         try:
             if sys.platform == "win32":
                 import msvcrt
@@ -34,7 +40,7 @@ class FolderLock:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(descriptor)
-            raise StoreUnavailable("another shipper is at work on this log", str(folder)) from error
+            raise StoreUnavailable(_HELD[name], str(folder)) from error
         self._descriptor: int | None = descriptor
 
     def close(self) -> None:

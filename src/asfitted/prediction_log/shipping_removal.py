@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from asfitted.prediction_log.place import journal_files, journal_path
-from asfitted.prediction_log.reader import TABLES
 from asfitted.prediction_log.shipping_journals import (
     READ_ERRORS,
     ends,
@@ -15,6 +14,7 @@ from asfitted.prediction_log.shipping_journals import (
     writer_of,
 )
 from asfitted.prediction_log.shipping_state import Progress, ShippingState, now_us
+from asfitted.prediction_log.tables import TABLES
 
 
 def remove_shipped(

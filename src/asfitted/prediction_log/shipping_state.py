@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from asfitted.prediction_log.query import Table
 from asfitted.prediction_log.sinks.protocol import Row
+from asfitted.prediction_log.tables import TABLES, Table
 
 FILE_NAME = "shipping.sqlite"
 
@@ -26,8 +26,7 @@ _SCHEMA = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS shipped (
     sink TEXT NOT NULL, writer TEXT NOT NULL,
-    predictions INTEGER NOT NULL DEFAULT 0,  -- the last sequence number that the sink has
-    refusals INTEGER NOT NULL DEFAULT 0,
+    {", ".join(f"{table} INTEGER NOT NULL DEFAULT 0" for table in TABLES)},
     completed_at INTEGER,  -- when all of a journal that nobody writes was found shipped
     removed_at INTEGER,  -- when the journal was about to be deleted
     PRIMARY KEY (sink, writer)) WITHOUT ROWID;
@@ -52,16 +51,22 @@ def now_us() -> int:
 
 @dataclass(frozen=True)
 class Progress:
-    """Of one journal in one sink: the last sequence numbers, and what became of it."""
+    """Of one journal in one sink, and what became of it.
 
-    predictions: int = 0
-    refusals: int = 0
+    Attributes
+    ----------
+    completed_at, removed_at : int or None
+    rows : mapping of table to int
+        The last sequence number that the sink has.
+    """
+
     completed_at: int | None = None
     removed_at: int | None = None
+    rows: Mapping[Table, int] = field(default_factory=dict)
 
     def last(self, table: Table) -> int:
         """Return the last sequence number of `table` that the sink has."""
-        return self.predictions if table == "predictions" else self.refusals
+        return self.rows.get(table, 0)
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,10 @@ class ShippingState:
                 path.chmod(0o600)  # quarantined rows hold what callers sent
                 self._connection.execute("PRAGMA synchronous = FULL")
                 self._connection.executescript(_SCHEMA)
+                for table in set(TABLES) - set(self._tables()):
+                    # Of an older version, which knew nothing of this table.
+                    sql = f"ALTER TABLE shipped ADD COLUMN {table} INTEGER NOT NULL DEFAULT 0"
+                    self._connection.execute(sql)
         except BaseException:
             self._connection.close()
             raise
@@ -112,11 +121,20 @@ class ShippingState:
 
     def progress(self) -> dict[str, Progress]:
         """Return the progress of every journal by its writer."""
-        sql = (
-            "SELECT writer, predictions, refusals, completed_at, removed_at "
-            "FROM shipped WHERE sink = ?"
-        )
-        return {w: Progress(*rest) for w, *rest in self._connection.execute(sql, [self.sink])}
+        tables = self._tables()
+        columns = ", ".join(("writer", "completed_at", "removed_at", *tables))
+        sql = f"SELECT {columns} FROM shipped WHERE sink = ?"
+        return {
+            writer: Progress(completed_at, removed_at, dict(zip(tables, rows, strict=True)))
+            for writer, completed_at, removed_at, *rows in self._connection.execute(
+                sql, [self.sink]
+            )
+        }
+
+    def _tables(self) -> list[Table]:
+        """Return the tables whose progress the file keeps."""
+        names = {row[1] for row in self._connection.execute("PRAGMA table_info(shipped)")}
+        return [table for table in TABLES if table in names]
 
     def save(self, writer: str, table: Table, last: int) -> None:
         """Note that the sink has `table` of `writer` up to `last`."""

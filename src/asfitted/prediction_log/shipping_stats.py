@@ -11,18 +11,19 @@ from typing import Any
 
 from asfitted.prediction_log.opening import opened
 from asfitted.prediction_log.place import journal_files
-from asfitted.prediction_log.query import TIME_OF
-from asfitted.prediction_log.reader import TABLES
+from asfitted.prediction_log.reconciling import Numbers, traces
 from asfitted.prediction_log.shipping_journals import READ_ERRORS, writer_of
 from asfitted.prediction_log.shipping_state import Progress, Status, now_us, state_of
 from asfitted.prediction_log.sinks.urls import public_name
+from asfitted.prediction_log.tables import TABLES, TIME_OF
+from asfitted.prediction_log.whole import Place
 
 STATS_VERSION = 1
 
 
 @dataclass(frozen=True)
 class WriterStats:
-    """Of one journal, predictions and refusals together.
+    """Of one journal, its tables together.
 
     Attributes
     ----------
@@ -34,8 +35,9 @@ class WriterStats:
         Age of the oldest row that is still to be shipped; 0 where there is none.
     quarantined : int
     missing : int
-        Sequence numbers below the last that are not in the journal: there are
-        none, unless someone took rows out.
+        Sequence numbers below the last that are not in the journal, and that no
+        removal on record in the folder explains: there are none, unless someone took
+        rows out.
     lost : bool
         The journal is gone, and not because the shipper deleted it.
     problem : str or None
@@ -108,20 +110,24 @@ def log_stats(folder: str | os.PathLike[str], sink: str) -> LogStats:
     paths = {writer_of(path): path for path in journal_files(home)}
     # After the files: whatever was deleted meanwhile is marked so.
     progress, status, quarantined = state_of(home, name)
+    # What cannot be read is reported with its journal.
+    removed, _ = traces(Place(home, None), on_problem=lambda problem: None)
     writers = []
     for writer in sorted({*paths, *progress}):
         known = progress.get(writer, Progress())
         count = quarantined.get(writer, 0)
         if writer in paths and known.removed_at is None:
-            writers.append(_of_journal(paths[writer], writer, known, count))
+            writers.append(_of_journal(paths[writer], writer, known, count, removed))
         else:
-            shipped = known.predictions + known.refusals
+            shipped = sum(known.rows.values())
             lost = known.removed_at is None
             writers.append(WriterStats(writer, shipped, shipped, 0, 0.0, count, 0, lost, None))
     return LogStats(name, writers, status)
 
 
-def _of_journal(path: Path, writer: str, known: Progress, quarantined: int) -> WriterStats:
+def _of_journal(
+    path: Path, writer: str, known: Progress, quarantined: int, removed: Numbers
+) -> WriterStats:
     recorded = shipped = missing = 0
     oldest, problem = None, None
     try:
@@ -132,7 +138,8 @@ def _of_journal(path: Path, writer: str, known: Progress, quarantined: int) -> W
                     f"SELECT coalesce(max(sequence), 0), count(*) FROM {table}"
                 ).fetchone()
                 recorded += last
-                missing += last - rows
+                gone = sum(number < last for number in removed.get((table, writer), ()))
+                missing += max(0, last - rows - gone)
                 shipped += min(last, known.last(table))
                 sql = f"SELECT min({TIME_OF[table]}) FROM {table} WHERE sequence > ?"
                 (time,) = connection.execute(sql, [known.last(table)]).fetchone()

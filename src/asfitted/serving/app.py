@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from time import perf_counter
 from typing import Any
 
+from asfitted.config import Config
 from asfitted.contract import DataContract
 from asfitted.errors import RecordError, RequestRefused
 from asfitted.scoring import FittedModel
@@ -57,12 +58,12 @@ class App:
         With a recorder.
     behind : ASGI app
         MLflow's own, for the routes that are not ours and for its lifespan.
-    upkeep : Upkeep, optional
-        Of the log, from the server's start to its end.
+    config : Config, optional
+        Of the log, which is tended from the server's start to its end.
     """
 
-    def __init__(self, model: FittedModel, behind: Any, upkeep: Upkeep | None = None) -> None:
-        self.model, self.behind, self.upkeep = model, behind, upkeep
+    def __init__(self, model: FittedModel, behind: Any, config: Config | None = None) -> None:
+        self.model, self.behind = model, behind
         # The event loop waits this long for a thread that computes to let go.
         sys.setswitchinterval(_SWITCH_S)
         # What is here by now stays: no later collection has to look through it, which
@@ -70,6 +71,7 @@ class App:
         gc.collect()
         gc.freeze()
         self.batcher = Batcher(model)
+        self.upkeep = Upkeep(config, self.batcher.journals) if config is not None else None
         self.in_work = 0
         self.timeout_s = float(os.environ.get(TIMEOUT_VARIABLE, "60"))
         self.token = os.environ.get(TOKEN_VARIABLE, "")
@@ -96,6 +98,9 @@ class App:
             reply = refusal(refused, request_id)
         elif route == ("POST", "/invocations"):
             reply = await self._invocations(headers, request_id, body)
+        elif path == "/invocations" and method != "OPTIONS":
+            wrong = RequestRefused("method_not_allowed", "rows are sent by POST", status=405)
+            reply = refusal(wrong, request_id)
         elif route == ("GET", "/ready"):
             reply = await asyncio.to_thread(self._ready, request_id)
         elif route == ("GET", "/contract"):
@@ -118,7 +123,7 @@ class App:
             if self.upkeep is not None and message["type"] == "lifespan.startup":
                 self.upkeep.start()
             elif self.upkeep is not None and message["type"] == "lifespan.shutdown":
-                await asyncio.to_thread(self.upkeep.end, self.batcher.journals)
+                await asyncio.to_thread(self.upkeep.end)
             return message
 
         return told
@@ -229,12 +234,13 @@ class App:
 
     def _ready(self, request_id: str) -> Reply:
         """The model proved itself when it was loaded; what can change is the log."""
+        recording = False
         try:
             if self.model.recorder is not None:
-                self.model.recorder.journal.check()
+                recording = self.model.recorder.can_record()
         except RecordError as error:
             return refusal(error, request_id)
-        return Reply(200, b'{"ready": true}')
+        return Reply(200, json.dumps({"ready": True, "recording": recording}).encode())
 
 
 def _is_bearer(given: str, token: str) -> bool:

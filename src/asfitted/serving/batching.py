@@ -123,7 +123,7 @@ class Batcher:
         self._beside = ThreadPoolExecutor(_BESIDE, "asfitted-big")
         # A writer of its own: a large commit would keep the small ones waiting.
         self._big_recorder = model.recorder and replace(
-            model.recorder, journal=Journal(model.recorder.journal.folder)
+            model.recorder, journal=model.recorder.journal.another()
         )
         threading.Thread(target=self._run, name="asfitted-scoring", daemon=True).start()
 
@@ -242,7 +242,7 @@ class Batcher:
                 scored = pieces[0] if len(pieces) == 1 else pd.concat(pieces, ignore_index=True)
                 entries = recorder.entries(contract, group.conformed, scored)
                 batch_id = uuid.uuid4().hex
-                recorded = recorder.journal.append_all(
+                recorded = recorder.put(
                     [
                         recorder.batch(
                             contract,
@@ -255,6 +255,11 @@ class Batcher:
                         for job, start, stop in ending
                     ]
                 )
+            unrecorded = sum(
+                j.rows.n_rows for (j, *_), ids in zip(ending, recorded, strict=True) if not ids
+            )
+            if unrecorded:
+                metrics.UNRECORDED.inc(unrecorded)
             listed = outputs.listed(scored, self.model.predict_fn)
         except Exception as error:
             # These have ended; nobody else would tell their callers.

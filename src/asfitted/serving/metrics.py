@@ -57,7 +57,12 @@ _own = CollectorRegistry()
 REQUESTS = Counter(
     "asfitted_requests", "Requests to /invocations by status.", ["status"], registry=_own
 )
-ROWS = Counter("asfitted_rows", "Rows answered, each on record.", registry=_own)
+ROWS = Counter("asfitted_rows", "Rows answered.", registry=_own)
+UNRECORDED = Counter(
+    "asfitted_unrecorded_rows",
+    "Of these, rows that are not on record: gaps that log.on_failure allows.",
+    registry=_own,
+)
 REFUSALS = Counter("asfitted_refusals", "Requests not answered, by code.", ["code"], registry=_own)
 STAGES = Histogram(
     "asfitted_stage_seconds",

@@ -74,8 +74,7 @@ def refusal(error: BaseException, request_id: str) -> Reply:
     content: dict[str, Any] = {"request_id": request_id}
     if isinstance(error, RequestRefused):
         status = error.status
-        if status == 503:
-            headers = {"retry-after": "1"}
+        headers = {503: {"retry-after": "1"}, 405: {"allow": "POST"}}.get(status, {})
         content |= {"code": error.code, "message": _sentence(error.what, error.mend)}
     elif isinstance(error, ContractViolation):
         status = 422

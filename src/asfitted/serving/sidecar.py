@@ -30,7 +30,7 @@ def main(server: int) -> None:
     upkeep.start()
     while os.getppid() == server:
         time.sleep(_POLL_S)
-    upkeep.end([])
+    upkeep.end()
 
 
 if __name__ == "__main__":

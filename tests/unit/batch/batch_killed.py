@@ -25,7 +25,22 @@ CHUNK_ROWS = 40
 MAX_REFUSED = "50%"
 
 
-def child(model: FittedModel, source: Path, target: Path, log: Path) -> int:
+Place = Path | str
+
+
+def place(text: str) -> Place:
+    return text if text.startswith("s3://") else Path(text)
+
+
+def beside(target: Place) -> Place:
+    """Return where the job that nobody disturbs writes."""
+    if isinstance(target, Path):
+        return target.with_name(f"calm{target.suffix}")
+    folder, _, name = target.rpartition("/")
+    return f"{folder}/calm{Path(name).suffix}"
+
+
+def child(model: FittedModel, source: Place, target: Place, log: Path) -> int:
     """Start the job in a child and return its process id."""
     pid = os.fork()
     if pid:
@@ -42,11 +57,11 @@ def child(model: FittedModel, source: Path, target: Path, log: Path) -> int:
         os._exit(code)
 
 
-def main(source: Path, target: Path, log: Path, kills: int, seed: int) -> None:
+def main(source: Place, target: Place, log: Path, kills: int, seed: int) -> None:
     """Kill `kills` children, then let the last one finish."""
     model, chance = fitted(), random.Random(seed)
     started = time.perf_counter()
-    pid = child(model, source, target.with_name(f"calm{target.suffix}"), log.with_name("calm_log"))
+    pid = child(model, source, beside(target), log.with_name("calm_log"))
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     whole_s = time.perf_counter() - started
     killed = children = 0
@@ -65,6 +80,5 @@ def main(source: Path, target: Path, log: Path, kills: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(
-        Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
-    )
+    where, to, log, kills, seed = sys.argv[1:]
+    main(place(where), place(to), Path(log), int(kills), int(seed))

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 from batch_rows import fitted, recording
+from real_s3 import bucket, s3
 
 from asfitted import FittedModel
+
+__all__ = ["bucket", "s3"]
 
 
 @pytest.fixture(scope="session")

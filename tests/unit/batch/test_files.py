@@ -216,8 +216,6 @@ def test_files_that_are_not_there_or_of_no_known_format(model: FittedModel, tmp_
         assert "name it .csv or .parquet" in caught.value.mend
     with pytest.raises(ConfigError, match="not there"):
         score_file(model, tmp_path / "none.csv", tmp_path / "out.csv")
-    with pytest.raises(ConfigError, match=r"s3:// is not read yet"):
-        score_file(model, "s3://bucket/in.csv", tmp_path / "out.csv")
     with pytest.raises(ConfigError, match=r"no format.*'.txt'"):
         score_file(model, good, tmp_path / "out.csv", refused=tmp_path / "refused.txt")
     torn = tmp_path / "torn.parquet"

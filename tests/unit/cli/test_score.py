@@ -130,7 +130,7 @@ def test_exit_codes(
         ("--input", good, "--output", tmp_path / "out.txt"),
         ("--input", good, "--output", good),
         ("--input", good, "--output", out, "--max-refused", "many"),
-        ("--input", "s3://bucket/rows.csv", "--output", out),
+        ("--input", "s3:///rows.csv", "--output", out),
         ("--input", good),
     ]
     for arguments in usage:

@@ -21,7 +21,7 @@ from asfitted.prediction_log.frame import flat
 from asfitted.prediction_log.place import journal_files, journal_path
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.reader import records
-from asfitted.prediction_log.record import COLUMNS, REFUSAL_COLUMNS
+from asfitted.prediction_log.tables import COLUMNS, REFUSAL_COLUMNS
 
 
 def at(minutes: float) -> datetime:

@@ -14,7 +14,8 @@ from asfitted.errors import RecordError, Violation
 from asfitted.prediction_log import RECORD_FORMAT, Journal
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.reader import records
-from asfitted.prediction_log.record import COLUMNS, from_microseconds, to_microseconds
+from asfitted.prediction_log.record import from_microseconds, to_microseconds
+from asfitted.prediction_log.tables import COLUMNS
 
 CORNERS = [-0.0, 5e-324, 1e22, 1.7976931348623157e308, 0.1, 2**53 - 1, 2**53, 2**53 + 1, -(2**63)]
 texts = st.text(st.characters())  # lone surrogates and NUL are among them

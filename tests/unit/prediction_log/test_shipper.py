@@ -17,8 +17,8 @@ from log_batches import batch, child, finished
 from asfitted.errors import ConfigError, StoreUnavailable
 from asfitted.prediction_log import Journal, read_log
 from asfitted.prediction_log.place import beside, journal_files, journal_path
-from asfitted.prediction_log.query import Query, Table
-from asfitted.prediction_log.reader import TABLES, records
+from asfitted.prediction_log.query import Query
+from asfitted.prediction_log.reader import records
 from asfitted.prediction_log.shipper import Shipper
 from asfitted.prediction_log.shipping_follow import follow, start_shipping
 from asfitted.prediction_log.shipping_state import ShippingState
@@ -26,6 +26,7 @@ from asfitted.prediction_log.shipping_stats import log_stats
 from asfitted.prediction_log.sinks import Row, RowsRefused, log_records, open_sink, sink_records
 from asfitted.prediction_log.sinks.conformance import prediction
 from asfitted.prediction_log.sinks.sql import SqlSink
+from asfitted.prediction_log.tables import TABLES, Table
 
 
 class Faulty(SqlSink):
@@ -260,7 +261,9 @@ sys.stdin.readline()
         mine.close()
         shipper.ship()
         assert journal_files(folder) == []
-    assert sorted(p.name for p in folder.iterdir()) == ["shipping.lock", "shipping.sqlite"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "removal.lock", "shipping.lock", "shipping.sqlite",
+    ]  # fmt: skip
     assert len(in_sink(url)) == 7
     found = log_stats(folder, url).as_dict()
     assert (found["recorded"], found["shipped"], found["lost"]) == (7, 7, 0)

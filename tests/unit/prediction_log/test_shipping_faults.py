@@ -92,8 +92,10 @@ def let_it_write(shipper: subprocess.Popen[str]) -> None:
         pass
 
 
-@pytest.fixture(params=["sqlite", "parquet", "postgres"])
+@pytest.fixture(params=["sqlite", "parquet", "postgres", "s3"])
 def url(request, tmp_path) -> str:
+    if request.param == "s3":
+        return f"s3://{request.getfixturevalue('bucket')}"
     if request.param == "postgres":
         return request.getfixturevalue("database")
     if request.param == "sqlite":

@@ -99,12 +99,21 @@ def test_a_token_is_asked_for(
 
 
 def test_routes_that_are_not_ours_stay_mlflows(app: App) -> None:
-    for method, path in (("GET", "/ping"), ("GET", "/version"), ("GET", "/invocations")):
+    for method, path in (("GET", "/ping"), ("GET", "/version"), ("OPTIONS", "/invocations")):
         assert asyncio.run(call(app, method=method, path=path))[0] == 299
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH"])
+def test_rows_are_sent_by_post(app: App, method: str) -> None:
+    status, headers, said = asyncio.run(call(app, method=method))
+    assert (status, headers["allow"], said["code"]) == (405, "POST", "method_not_allowed")
+
+
 def test_what_an_operator_asks(app: App) -> None:
-    assert asyncio.run(call(app, method="GET", path="/ready"))[2] == {"ready": True}
+    assert asyncio.run(call(app, method="GET", path="/ready"))[2] == {
+        "ready": True,
+        "recording": True,
+    }
     document = asyncio.run(call(app, method="GET", path="/openapi.json"))[2]
     assert set(document["components"]["schemas"]["Row"]["properties"]) == {"id", "a", "c"}
     text = asyncio.run(call(app, method="GET", path="/contract"))[2]

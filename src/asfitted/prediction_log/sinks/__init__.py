@@ -1,7 +1,8 @@
 """Sinks: where the shipper moves the journals' rows, chosen by URL.
 
-``sqlite:///path``, ``postgresql+psycopg://…``, a folder (``file:///dir`` or a plain
-path) for a dataset of Parquet files, and what the entry points ``asfitted.sinks`` add.
+``sqlite:///path``, ``postgresql+psycopg://…``, ``s3://bucket/prefix`` or a folder
+(``file:///dir`` or a plain path) for a dataset of Parquet files, and what the entry
+points ``asfitted.sinks`` add.
 """
 
 from asfitted.prediction_log.sinks.protocol import Row, RowsRefused, Sink

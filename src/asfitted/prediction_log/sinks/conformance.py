@@ -21,10 +21,17 @@ from contextlib import closing
 from typing import Any
 
 from asfitted.prediction_log.ids import uuid7
-from asfitted.prediction_log.query import ID_OF, Query, Table
-from asfitted.prediction_log.reader import TABLES
+from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.sinks.protocol import Row, Sink
 from asfitted.prediction_log.sinks.urls import open_sink
+from asfitted.prediction_log.tables import (
+    COLUMNS_OF,
+    ID_OF,
+    TABLES,
+    Table,
+    is_integer,
+    may_be_null,
+)
 
 _START_US = 1_795_516_200_123_456  # 2026-11-24T10:30:00.123456Z
 _LATER = Query(since="2026-11-24T10:30:00.123459Z")
@@ -75,6 +82,27 @@ def refusal(writer: str, sequence: int, **changes: Any) -> Row:
     return tuple({**values, **changes}.values())
 
 
+def some_row(table: Table, writer: str, sequence: int) -> Row:
+    """Return a row of any table; what may be null is null in every second one."""
+    values: dict[str, Any] = {
+        ID_OF[table]: uuid7(), "model_name": "flights", "model_version": "3",
+        "writer": writer, "sequence": sequence,
+    }  # fmt: skip
+    for name, kind in COLUMNS_OF[table].items():
+        if may_be_null(kind) and sequence % 2:
+            values.setdefault(name, None)
+        elif is_integer(kind):
+            values.setdefault(name, _START_US + sequence)
+        else:
+            values.setdefault(name, json.dumps([name, sequence]))
+    return tuple(values[name] for name in COLUMNS_OF[table])
+
+
+def _with(row: Row, **changes: Any) -> Row:
+    """Return a row of `predictions` with `changes` by column."""
+    return tuple({**dict(zip(TABLES["predictions"], row, strict=True)), **changes}.values())
+
+
 class SinkConformance:
     """Tests for pytest; the class that inherits them gives the fixture `sink_url`."""
 
@@ -86,18 +114,19 @@ class SinkConformance:
 
     def test_an_empty_store_has_no_rows(self, sink_url: str) -> None:
         with closing(open_sink(sink_url)) as sink:
-            assert list(sink.read(Query())) == []
-            assert list(sink.read(Query(table="refusals"))) == []
-            sink.write("predictions", [])
+            for table in TABLES:
+                assert list(sink.read(Query(table=table))) == []
+                assert sink.rewrite(table, Query(table=table), lambda row: None) == 0
+                sink.write(table, [])
 
-    def test_both_tables_come_back_as_they_were(self, sink_url: str) -> None:
-        predictions = [prediction("a", n) for n in range(1, 6)]
-        refusals = [refusal("a", 1), refusal("a", 2, n_rows=7)]
-        _write(sink_url, "predictions", predictions)
-        _write(sink_url, "refusals", refusals)
+    def test_every_table_comes_back_as_it_was(self, sink_url: str) -> None:
+        rows = {table: [some_row(table, "a", n) for n in range(1, 6)] for table in TABLES}
+        rows["predictions"] = [prediction("a", n) for n in range(1, 6)]
+        rows["refusals"] = [refusal("a", 1), refusal("a", 2, n_rows=7)]
+        for table in TABLES:
+            _write(sink_url, table, rows[table])
         # In another connection, as after a restart.
-        assert _all(sink_url) == predictions
-        assert _all(sink_url, "refusals") == refusals
+        assert {table: _all(sink_url, table) for table in TABLES} == rows
 
     def test_sent_again_a_row_stays_one(self, sink_url: str) -> None:
         rows = [prediction("a", n) for n in range(1, 4)]
@@ -207,6 +236,65 @@ class SinkConformance:
             sink.write("predictions", rows[:6])
         _write(sink_url, "predictions", rows)
         assert _all(sink_url) == rows
+
+    def test_rewriting_changes_deletes_and_leaves(self, sink_url: str) -> None:
+        rows = [prediction("a", n) for n in range(1, 10)]
+        _write(sink_url, "predictions", rows[:4])
+        _write(sink_url, "predictions", rows[4:])
+        sequence = TABLES["predictions"].index("sequence")
+
+        def change(row: Row) -> Row | None:
+            if row[sequence] % 3 == 0:
+                return None
+            return _with(row, inputs="{}") if row[sequence] % 3 == 1 else row
+
+        expected = [row for each in rows if (row := change(each)) is not None]
+        with closing(open_sink(sink_url)) as sink:
+            assert sink.rewrite("predictions", Query(), change) == 6
+        assert _all(sink_url) == expected
+
+    def test_rewriting_does_not_ask_about_other_rows(self, sink_url: str) -> None:
+        rows = [prediction("a", n, model_name="flights" if n < 4 else "b") for n in range(1, 7)]
+        refused = [refusal("a", n) for n in range(1, 4)]
+        _write(sink_url, "predictions", rows)
+        _write(sink_url, "refusals", refused)
+        asked: list[Row] = []
+
+        def change(row: Row) -> Row | None:
+            asked.append(row)
+            return None
+
+        query = Query(model="flights", since="2026-11-24T10:30:00.123458Z")
+        with closing(open_sink(sink_url)) as sink:
+            assert sink.rewrite("predictions", query, change) == 2
+            assert sink.rewrite("predictions", query, change) == 0
+        assert sorted(asked) == sorted(rows[1:3])
+        assert _all(sink_url) == [rows[0], *rows[3:]]
+        assert _all(sink_url, "refusals") == refused
+
+    def test_rewriting_in_every_table(self, sink_url: str) -> None:
+        for table in TABLES:
+            rows = [some_row(table, "a", n) for n in range(1, 4)]
+            kept = {rows[1]: rows[1]}
+            _write(sink_url, table, rows)
+            with closing(open_sink(sink_url)) as sink:
+                assert sink.rewrite(table, Query(table=table), kept.get) == 2
+            assert _all(sink_url, table) == [rows[1]]
+
+    def test_a_row_that_was_changed_stays_so_and_one_that_was_deleted_may_come_again(
+        self, sink_url: str
+    ) -> None:
+        rows = [prediction("a", n) for n in range(1, 6)]
+        blank = _with(rows[1], inputs="{}", keys="{}")
+        changes = {rows[0]: None, rows[1]: blank, rows[4]: None}
+        _write(sink_url, "predictions", rows)
+        with closing(open_sink(sink_url)) as sink:
+            sink.rewrite("predictions", Query(), lambda row: changes.get(row, row))
+        _write(sink_url, "predictions", rows[1:4])
+        assert _all(sink_url) == [blank, *rows[2:4]]
+        # The same range of numbers as before: no row may be in the other's way.
+        _write(sink_url, "predictions", rows)
+        assert _all(sink_url) == [rows[0], blank, *rows[2:]]
 
     def test_writers_at_the_same_time(self, sink_url: str) -> None:
         rows = {w: [prediction(w, n) for n in range(1, 41)] for w in ("a", "b", "c")}

@@ -1,180 +1,186 @@
-"""The sink on disk: a dataset of Parquet files by model, version and day."""
+"""The sink of Parquet files by model, version and day, in whatever store they lie."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from asfitted.errors import StoreUnavailable
-from asfitted.prediction_log.query import ID_OF, TIME_OF, Query, Table
-from asfitted.prediction_log.reader import TABLES
-from asfitted.prediction_log.record import TIME_COLUMNS, to_microseconds
+from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.sinks.parquet_files import (
-    ENDING,
-    make_folder,
+    day_of,
     named,
     part_name,
     partition,
-    parts,
-    remove_unfinished,
-    schema,
-    write_whole,
+    parts_among,
+)
+from asfitted.prediction_log.sinks.parquet_rows import (
+    as_arrow,
+    as_rows,
+    changed,
+    from_bytes,
+    ids_in,
+    meeting,
+    to_bytes,
 )
 from asfitted.prediction_log.sinks.protocol import Row, RowsRefused
+from asfitted.prediction_log.sinks.store import Store
+from asfitted.prediction_log.tables import TABLES, TIME_OF, Table
 
-_LOCK = ".asfitted-lock"
+_DAY_US = 86_400_000_000
+# How often files may vanish under a reader, merged by a compaction, until it gives up.
+_ATTEMPTS = 20
 
 
 class ParquetSink:
-    """``folder/predictions/model=…/version=…/date=…/<writer>.<first>-<last>.parquet``.
+    """``<table>/model=…/version=…/date=…/<writer>.<first>-<last>.parquet``.
 
     Whatever reads Parquet in Hive's layout reads it: pyarrow, pandas, DuckDB, Spark.
-    A row that is sent again is looked for in the files of its writer and day whose
-    sequence numbers it may be among, and left out; mostly there are none.
+    A row that is sent again is looked for in the files of its partition whose
+    sequence numbers it may be among, and left out; mostly there are none. Where a
+    kill or a late answer of the store leaves a row in two files all the same, `read`
+    gives it once, and the next compaction drops one.
 
     Parameters
     ----------
-    folder : Path
-        Created with the first row. On one machine, or a file system with `flock`.
+    store : Store
     """
 
-    # A file costs two fsyncs and a name however few rows it holds.
+    # A file costs a request, or two fsyncs and a name, however few rows it holds.
     batch_rows = 10_000
     linger_s = 30.0
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.absolute()
+    def __init__(self, store: Store) -> None:
+        self.store = store
 
     def write(self, table: Table, rows: Sequence[Row]) -> None:
         """See `Sink.write`; of several files each is written whole or not at all."""
-        groups: dict[tuple[str, str, str, str], list[Row]] = defaultdict(list)
-        names = TABLES[table]
-        writer_at, sequence_at = names.index("writer"), names.index("sequence")
+        groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+        model, version, time, writer = (
+            TABLES[table].index(name)
+            for name in ("model_name", "model_version", TIME_OF[table], "writer")
+        )
         try:
             for row in rows:
-                place = (*partition(table, row), row[writer_at])
-                groups[place].append(row)
+                groups[row[model], row[version], row[time] // _DAY_US, row[writer]].append(row)
+            placed = [
+                (partition(table, group[0]), quote(group[0][writer], safe=""), group)
+                for group in groups.values()
+            ]
         except (OverflowError, TypeError, UnicodeError) as error:
             raise RowsRefused(str(error)) from error
-        with self._errors(), self._alone():
-            for (model, version, day, writer), group in groups.items():
-                folder = self.folder.joinpath(table, model, version, day)
-                remove_unfinished(folder)
-                new = self._new(table, folder, writer, group, sequence_at)
-                if new:
-                    numbers = [row[sequence_at] for row in new]
-                    name = part_name(writer, min(numbers), max(numbers))
-                    write_whole(folder / name, _as_arrow(table, new))
+        if placed:
+            with self.errors(), self.store.writing():
+                for folder, by, group in placed:
+                    self._add(table, folder, by, group)
 
-    def _new(
-        self, table: Table, folder: Path, writer: str, rows: list[Row], sequence_at: int
-    ) -> list[Row]:
-        """Return the rows that no file holds, each once."""
-        first = min(row[sequence_at] for row in rows)
-        last = max(row[sequence_at] for row in rows)
-        there: set[str] = set()
-        for part in parts(folder):
-            if part.writer == quote(writer, safe="") and part.first <= last and first <= part.last:
-                column = pq.read_table(part.path, columns=[ID_OF[table]], partitioning=None)
-                there.update(column.column(0).to_pylist())
-        new = {row[0]: row for row in reversed(rows) if row[0] not in there}
-        return list(reversed(new.values()))
+    def _add(self, table: Table, folder: str, writer: str, rows: list[Row]) -> None:
+        """Write what no file holds of `rows`, which are of one writer and partition."""
+        sequence_at = TABLES[table].index("sequence")
+        for attempt in range(1, _ATTEMPTS):
+            numbers = [row[sequence_at] for row in rows]
+            parts = parts_among(self.store.files(folder))
+            near = [part for part in parts if part.may_hold(writer, min(numbers), max(numbers))]
+            there = ids_in(self.store, table, near)
+            if there is None:
+                continue
+            new = {row[0]: row for row in reversed(rows) if row[0] not in there}
+            rows = list(reversed(new.values()))
+            if not rows:
+                return
+            numbers = [row[sequence_at] for row in rows]
+            # A name that is taken is that of a put whose answer was lost, or another
+            # shipper's, or of a file that has lost rows since: all of them are looked into.
+            mark = str(attempt) if attempt > 1 else ""
+            name = part_name(writer, min(numbers), max(numbers), mark)
+            if self.store.put(f"{folder}/{name}", to_bytes(as_arrow(table, rows))):
+                return
+        raise self._restless(folder)
 
     def read(self, query: Query) -> Iterator[Row]:
         """See `Sink.read`; the rows of a day that match are in memory together."""
-        days: dict[str, list[Path]] = defaultdict(list)
-        conditions = query.conditions()
-        asked = {name: value for name, operator, value in conditions if operator == "="}
-        model = named("model", asked["model_name"]) if "model_name" in asked else "model=*"
-        version = (
-            named("version", asked["model_version"]) if "model_version" in asked else "version=*"
-        )
-        # What is quoted holds no character that a pattern would not take literally.
-        pattern = "/".join((query.table, model, version, "date=*", f"[!.]*{ENDING}"))
-        for path in self.folder.glob(pattern):
-            days[path.parent.name].append(path)
+        days: dict[str, list[str]] = defaultdict(list)
+        for folder in self.partitions(query):
+            days[folder.rpartition("/")[2]].append(folder)
         for day in sorted(days, reverse=query.newest_first):
-            with self._errors():
-                found = _matching(query, sorted(days[day]))
+            with self.errors():
+                found = self._matching(query, days[day])
             yield from found
 
+    def partitions(self, query: Query) -> Iterator[str]:
+        """Yield the folders that rows of `query` may lie in; others are not even listed."""
+        asked = {(name, operator): value for name, operator, value in query.conditions()}
+        time = TIME_OF[query.table]
+        since, until = asked.get((time, ">=")), asked.get((time, "<"))
+        first, last = day_of(since) if since is not None else "", "date=~"
+        if until is not None:
+            last = day_of(until - 1)
+        for model in self._named(query.table, "model", asked.get(("model_name", "="))):
+            for version in self._named(model, "version", asked.get(("model_version", "="))):
+                for day in self.store.folders(version):
+                    if day.startswith("date=") and first <= day <= last:
+                        yield f"{version}/{day}"
+
+    def _named(self, folder: str, key: str, value: str | None) -> list[str]:
+        names = self.store.folders(folder) if value is None else [named(key, value)]
+        return [f"{folder}/{name}" for name in names if name.startswith(f"{key}=")]
+
+    def _matching(self, query: Query, folders: list[str]) -> list[Row]:
+        """Return the rows of a day that match, each once, in order."""
+        names = TABLES[query.table]
+        at = [names.index(each) for each in (TIME_OF[query.table], "writer", "sequence")]
+        for _ in range(_ATTEMPTS):
+            found: dict[str, Row] = {}
+            for part in [p for f in folders for p in parts_among(self.store.files(f))]:
+                content = self.store.read(part.entry.name)
+                if content is None:
+                    break  # it was merged meanwhile, and its rows are in another file
+                rows = meeting(from_bytes(content, names), query)
+                found |= {row[0]: row for row in as_rows(rows)}
+            else:
+                return sorted(
+                    found.values(), key=lambda row: [row[n] for n in at], reverse=query.newest_first
+                )
+        raise self._restless(folders[0])
+
+    def rewrite(self, table: Table, query: Query, change: Callable[[Row], Row | None]) -> int:
+        """See `Sink.rewrite`; only files that hold a changed row are written anew."""
+        done: set[str] = set()
+        with self.errors(), self.store.alone() as still_alone:
+            for folder in self.partitions(query):
+                for entry in self.store.files(folder):
+                    content = self.store.read(entry.name)
+                    if content is None or not parts_among([entry]):
+                        continue
+                    rows, ids = changed(from_bytes(content, TABLES[table]), query, change)
+                    if not ids:
+                        continue
+                    still_alone()
+                    if rows:
+                        self.store.replace(entry, to_bytes(as_arrow(table, rows)))
+                    else:
+                        self.store.delete(entry)
+                    done |= ids
+        return len(done)
+
     def close(self) -> None:
-        """Nothing stays open between two calls."""
+        """See `Sink.close`."""
+        self.store.close()
+
+    def _restless(self, folder: str) -> StoreUnavailable:
+        return StoreUnavailable(f"files of {folder} change again and again", self.store.where)
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other shippers, of other journals, out while this one looks and writes."""
-        make_folder(self.folder)
-        descriptor = os.open(self.folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o666)
-        try:
-            if sys.platform != "win32":
-                import fcntl
-
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
-
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
+    def errors(self) -> Iterator[None]:
+        """Say which store has a file that is none."""
         try:
             yield
-        except (OSError, pa.ArrowException) as error:
-            reason = getattr(error, "strerror", None) or str(error)
+        except pa.ArrowException as error:
             raise StoreUnavailable(
-                f"the sink does not take records: {reason}", str(self.folder)
+                f"a file of the sink cannot be read: {error}", self.store.where
             ) from error
-
-
-def _as_arrow(table: Table, rows: list[Row]) -> pa.Table:
-    columns: list[Any] = [list(column) for column in zip(*rows, strict=True)]
-    try:
-        return pa.table(
-            [
-                pa.array(column, pa.int64()).cast(field.type)
-                if field.name in TIME_COLUMNS
-                else pa.array(column, field.type)
-                for column, field in zip(columns, schema(table), strict=True)
-            ],
-            schema=schema(table),
-        )
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeError) as error:
-        raise RowsRefused(type(error).__name__) from error
-
-
-def _matching(query: Query, paths: list[Path]) -> list[Row]:
-    found = []
-    for path in paths:
-        # A file at a time, and not as a dataset: its folders would add columns.
-        rows = pq.read_table(path, partitioning=None)
-        for name, operator, value in query.conditions():
-            rows = rows.filter(_mask(rows.column(name), operator, value))
-        columns = [
-            [to_microseconds(moment, name) for moment in column.to_pylist()]
-            if name in TIME_COLUMNS
-            else column.to_pylist()
-            for name, column in zip(rows.column_names, rows.columns, strict=True)
-        ]
-        found += list(zip(*columns, strict=True))
-    names = TABLES[query.table]
-    at = [names.index(name) for name in (TIME_OF[query.table], "writer", "sequence")]
-    return sorted(found, key=lambda row: [row[n] for n in at], reverse=query.newest_first)
-
-
-def _mask(column: Any, operator: str, value: Any) -> Any:
-    if operator == "ends":
-        return pc.ends_with(column, pattern=value)
-    if isinstance(value, int):
-        value = pa.scalar(value, pa.int64()).cast(column.type)
-    compare = {"=": pc.equal, ">=": pc.greater_equal, "<": pc.less}[operator]
-    return compare(column, value)

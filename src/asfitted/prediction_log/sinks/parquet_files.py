@@ -1,60 +1,51 @@
-"""What the files of a Parquet dataset are called, and how one gets there whole."""
+"""What the folders and files of a Parquet dataset are called."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import re
-import secrets
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import timezone
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from asfitted.prediction_log.place import sync_folder
-from asfitted.prediction_log.query import TIME_OF, Table
-from asfitted.prediction_log.reader import TABLES
-from asfitted.prediction_log.record import COLUMNS, REFUSAL_COLUMNS, TIME_COLUMNS, from_microseconds
+from asfitted.prediction_log.record import from_microseconds
+from asfitted.prediction_log.sinks.protocol import Row
+from asfitted.prediction_log.sinks.store import Entry
+from asfitted.prediction_log.tables import (
+    TABLES,
+    TIME_OF,
+    Table,
+)
 
 ENDING = ".parquet"
-_TEMPORARY = ".writing-"
+# In a file's name in the place of the writer, where it holds rows of several: no
+# writer is quoted so.
+MERGED = "@merged"
 # What readers of Hive's layout take for null, such as the version outside the registry.
 _EMPTY = "__HIVE_DEFAULT_PARTITION__"
 _LONGEST_NAME = 180
-_TIME = pa.timestamp("us", tz="UTC")
 
 
 class Part(NamedTuple):
-    """A file, and the sequence numbers that it may hold."""
+    """A file, and the sequence numbers of the writer that it may hold."""
 
-    path: Path
-    writer: str
+    entry: Entry
+    writer: str  # quoted, or MERGED
     first: int
     last: int
 
-
-def schema(table: Table) -> pa.Schema:
-    """Return the columns of the record, times as timestamps in UTC with microseconds."""
-    kinds = COLUMNS if table == "predictions" else REFUSAL_COLUMNS
-
-    def type_of(name: str, kind: str) -> pa.DataType:
-        if name in TIME_COLUMNS:
-            return _TIME
-        return pa.int64() if kind.startswith("INTEGER") else pa.string()
-
-    return pa.schema([pa.field(name, type_of(name, kind)) for name, kind in kinds.items()])
+    def may_hold(self, writer: str, first: int, last: int) -> bool:
+        """Whether rows of `writer` (quoted) with these sequence numbers may be in it."""
+        mine = MERGED in {self.writer, writer} or self.writer == writer
+        return mine and self.first <= last and first <= self.last
 
 
-def partition(table: Table, row: tuple[Any, ...]) -> tuple[str, str, str]:
-    """Return the folders of a row: model, version and the day in UTC.
+def partition(table: Table, row: Row) -> str:
+    """Return the folder of a row: table, model, version and the day in UTC.
 
-    They are not called as columns are, which the files hold all the same: whoever
-    reads them would have two of one name.
+    The parts are not called as columns are, which the files hold all the same:
+    whoever reads them would have two of one name.
 
     Raises
     ------
@@ -62,12 +53,19 @@ def partition(table: Table, row: tuple[Any, ...]) -> tuple[str, str, str]:
         Where the time is not of our calendar.
     """
     value = dict(zip(TABLES[table], row, strict=True))
-    day = from_microseconds(value[TIME_OF[table]]).astimezone(timezone.utc).date()
-    return (
-        named("model", value["model_name"]),
-        named("version", value["model_version"]),
-        f"date={day}",
-    )
+    model, version = named("model", value["model_name"]), named("version", value["model_version"])
+    return f"{table}/{model}/{version}/{day_of(value[TIME_OF[table]])}"
+
+
+def day_of(microseconds: int) -> str:
+    """Return the folder of a day in UTC; such names sort as the days do.
+
+    Examples
+    --------
+    >>> day_of(0), day_of(-1)
+    ('date=1970-01-01', 'date=1969-12-31')
+    """
+    return f"date={from_microseconds(microseconds).astimezone(timezone.utc).date()}"
 
 
 def named(key: str, value: str) -> str:
@@ -85,56 +83,32 @@ def named(key: str, value: str) -> str:
     return f"{key}={text}"
 
 
-def part_name(writer: str, first: int, last: int) -> str:
-    """Return a file's name: sent again, the same rows make the same name."""
-    return f"{quote(writer, safe='')}.{first:012d}-{last:012d}{ENDING}"
+def part_name(writer: str, first: int, last: int, mark: str = "") -> str:
+    """Return a file's name: sent again, the same rows make the same name.
 
+    Parameters
+    ----------
+    writer : str
+        Quoted, or `MERGED`.
+    first, last : int
+        Sequence numbers.
+    mark : str, default ""
+        What tells it from another file of the same range.
 
-def parts(folder: Path) -> Iterator[Part]:
-    """Yield the finished files of a partition."""
-    with contextlib.suppress(FileNotFoundError):
-        for path in folder.iterdir():
-            found = re.fullmatch(rf"(.+)\.(\d+)-(\d+){re.escape(ENDING)}", path.name)
-            if found and not path.name.startswith("."):
-                writer, first, last = found.groups()
-                yield Part(path, writer, int(first), int(last))
-
-
-def write_whole(path: Path, rows: pa.Table) -> None:
-    """Write a file so that it is there whole, after a power cut too, or not at all.
-
-    Raises
-    ------
-    OSError
-        Nothing is left behind.
+    Examples
+    --------
+    >>> part_name("w", 1, 30), part_name("w", 1, 30, "2")
+    ('w.000000000001-000000000030.parquet', 'w.000000000001-000000000030.2.parquet')
     """
-    make_folder(path.parent)
-    temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}")
-    try:
-        with temporary.open("wb") as file:
-            pq.write_table(rows, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    sync_folder(path.parent)
+    return f"{writer}.{first:012d}-{last:012d}{f'.{mark}' if mark else ''}{ENDING}"
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what a killed writer left in a partition; nobody may be writing there."""
-    for path in folder.glob(f"{_TEMPORARY}*"):
-        path.unlink()
-
-
-def make_folder(folder: Path) -> None:
-    """Create a folder of the dataset so that a power cut cannot undo it.
-
-    With the user's own mask: unlike journals, a dataset is there for others to read.
-    """
-    if not folder.exists():
-        make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        sync_folder(folder.parent)
+def parts_among(entries: Sequence[Entry]) -> list[Part]:
+    """Return the parts among the files of a partition."""
+    found = []
+    for entry in entries:
+        name = entry.name.rpartition("/")[2]
+        match = re.fullmatch(rf"(.+)\.(\d+)-(\d+)(\.\w+)*{re.escape(ENDING)}", name)
+        if match and name[0] not in "._":
+            found.append(Part(entry, match[1], int(match[2]), int(match[3])))
+    return found

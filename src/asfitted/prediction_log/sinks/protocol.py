@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from asfitted.prediction_log.query import Query, Table
+from asfitted.prediction_log.query import Query
+from asfitted.prediction_log.tables import Table
 
-# The columns of `COLUMNS` or `REFUSAL_COLUMNS`, in their order, as a journal holds
-# them: texts, JSON as its text, times as microseconds since 1970 in UTC.
+# The columns of `tables.TABLES`, in their order, as a journal holds them: texts, JSON
+# as its text, times as microseconds since 1970 in UTC.
 Row = tuple[Any, ...]
 
 ENTRY_POINTS = "asfitted.sinks"
@@ -25,7 +26,7 @@ class RowsRefused(Exception):
 
 @runtime_checkable
 class Sink(Protocol):
-    """A store of predictions and refusals.
+    """A store of the log's tables.
 
     Made by a callable that takes the URL and is registered for the URL's scheme
     in the entry-point group ``asfitted.sinks``. It may connect at once or with
@@ -64,6 +65,36 @@ class Sink(Protocol):
         Raises
         ------
         StoreUnavailable
+        """
+        ...
+
+    def rewrite(self, table: Table, query: Query, change: Callable[[Row], Row | None]) -> int:
+        """Replace each row that meets ``query.conditions()`` by what `change` makes of it.
+
+        For erasure and retention. Conditions on keys and the limit are the caller's,
+        inside of `change`.
+
+        Parameters
+        ----------
+        table : str
+            That of `query`.
+        query : Query
+        change : callable
+            Gives the new row, None to delete it, or the row itself to leave it as it
+            is. Id, model, version, time, writer and sequence are not to be changed.
+            It may be asked twice about a row.
+
+        Returns
+        -------
+        int
+            How many rows were changed or deleted.
+
+        Raises
+        ------
+        StoreUnavailable
+            Each row is as it was or as it shall be; the same call again does the rest.
+        ConfigError
+            Where this sink cannot do it.
         """
         ...
 

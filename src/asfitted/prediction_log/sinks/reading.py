@@ -7,10 +7,21 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 
-from asfitted.prediction_log.query import ID_OF, TIME_OF, Query
+from asfitted.errors import StoreUnavailable
+from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.reader import Record, decoded, records, warn
 from asfitted.prediction_log.sinks.protocol import Sink
-from asfitted.prediction_log.sinks.urls import open_sink
+from asfitted.prediction_log.sinks.urls import open_sink, public_name
+from asfitted.prediction_log.tables import ID_OF, TIME_OF
+
+
+class SinkDown(str):
+    """The problem that a sink does not answer, and that what only it holds is missing."""
+
+    @classmethod
+    def of(cls, url: str, error: StoreUnavailable) -> SinkDown:
+        """Return the problem that `error` is."""
+        return cls(f"{public_name(url)}: {error.what}; what only this sink holds is MISSING here")
 
 
 def sink_records(
@@ -61,12 +72,25 @@ def log_records(
     *,
     on_problem: Callable[[str], None] = warn,
 ) -> Iterator[Record]:
-    """Yield the records of a sink, and with a folder those of its journals too, each once."""
+    """Yield the records of a sink, and with a folder those of its journals too, each once.
+
+    A sink that does not answer is a problem then, a `SinkDown`, and no error.
+    """
     in_sink = sink_records(sink, query, on_problem=on_problem)
     if folder is None:
         return in_sink
+    in_sink = _or_none(in_sink, sink if isinstance(sink, str) else "", on_problem)
     # The journals first: what is shipped and deleted meanwhile is in the sink by then.
     return _without_repeats([records(folder, query, on_problem=on_problem), in_sink], query)
+
+
+def _or_none(
+    in_sink: Iterator[Record], url: str, on_problem: Callable[[str], None]
+) -> Iterator[Record]:
+    try:
+        yield from in_sink
+    except StoreUnavailable as error:
+        on_problem(SinkDown.of(url, error))
 
 
 def _without_repeats(sources: Iterable[Iterator[Record]], query: Query) -> Iterator[Record]:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
 from asfitted.errors import ConfigError, StoreUnavailable
-from asfitted.prediction_log.query import ID_OF, TIME_OF, Query, Table
-from asfitted.prediction_log.record import from_microseconds
+from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.sinks.protocol import Row, RowsRefused
-from asfitted.prediction_log.sinks.sql_schema import TABLE_OF, Moment, migrate
+from asfitted.prediction_log.sinks.sql_schema import TABLE_OF, migrate
 from asfitted.prediction_log.sinks.urls import public_name
+from asfitted.prediction_log.tables import (
+    COLUMNS_OF,
+    ID_OF,
+    TABLES,
+    TIME_COLUMNS,
+    TIME_OF,
+    Table,
+    is_integer,
+)
 
 _FETCH_ROWS = 1_000
 _SQLITE_BUSY_S = 30
@@ -23,7 +30,7 @@ _POSTGRESQL = {"connect_timeout": 10, "tcp_user_timeout": 30_000, "application_n
 
 
 class SqlSink:
-    """Predictions and refusals as two tables of a database.
+    """The log as tables of a database.
 
     The tables are made, and moved on, with the first call.
 
@@ -76,10 +83,13 @@ class SqlSink:
         with self._errors(), self._engine.begin() as connection:
             self._migrated(connection)
             if self._sqlite:
-                target = TABLE_OF[table]
-                insert = sqlite.insert(target).on_conflict_do_nothing(index_elements=[ID_OF[table]])
-                names = [column.name for column in target.columns]
-                connection.execute(insert, [dict(zip(names, r, strict=True)) for r in rows])
+                # The driver's own statement: rows are what its columns hold already.
+                marks = ", ".join("?" * len(TABLES[table]))
+                connection.exec_driver_sql(
+                    f"INSERT INTO {table} ({_names(table)}) VALUES ({marks}) "
+                    f"ON CONFLICT ({ID_OF[table]}) DO NOTHING",
+                    list(rows),
+                )
             else:
                 _copy(connection, table, rows)
 
@@ -97,6 +107,43 @@ class SqlSink:
             streamed = connection.execution_options(yield_per=_FETCH_ROWS)
             for row in streamed.execute(select):
                 yield tuple(row)
+
+    def rewrite(self, table: Table, query: Query, change: Callable[[Row], Row | None]) -> int:
+        """See `Sink.rewrite`; a thousand rows in each transaction, in the order of the ids.
+
+        SQLite overwrites what was there. On PostgreSQL old rows stay in the files until
+        a VACUUM, and in backups and WAL archives for as long as those are kept.
+        """
+        target, changed, after = TABLE_OF[table], 0, ""
+        name = target.c[ID_OF[table]]
+        values: dict[str, Any] = {
+            c.name: sa.bindparam(f"new_{c.name}") for c in target.columns if c is not name
+        }
+        update = target.update().where(name == sa.bindparam("old_id")).values(values)
+        delete = target.delete().where(name == sa.bindparam("old_id"))
+        select = sa.select(target).order_by(name).limit(_FETCH_ROWS)
+        for column, operator, value in query.conditions():
+            select = select.where(_condition(target.c[column], operator, value))
+        while True:
+            with self._errors(), self._engine.begin() as connection:
+                self._migrated(connection)
+                rows = [tuple(row) for row in connection.execute(select.where(name > after))]
+                updates, deletes = [], []
+                for row in rows:
+                    new = change(row)
+                    if new is None:
+                        deletes.append({"old_id": row[0]})
+                    elif new != row:
+                        named = zip(target.columns.keys(), new, strict=True)
+                        updates.append({"old_id": row[0], **{f"new_{n}": v for n, v in named}})
+                if updates:
+                    connection.execute(update, updates)
+                if deletes:
+                    connection.execute(delete, deletes)
+            changed += len(updates) + len(deletes)
+            if len(rows) < _FETCH_ROWS:
+                return changed
+            after = rows[-1][0]
 
     def close(self) -> None:
         """Close the connections; a later call would open new ones."""
@@ -140,6 +187,8 @@ def _transactions_of_sqlite(engine: sa.Engine) -> None:
 
     def connected(connection: Any, _record: Any) -> None:
         connection.execute("PRAGMA synchronous = EXTRA")
+        # What is erased is overwritten, not only unlinked.
+        connection.execute("PRAGMA secure_delete = ON")
 
     def begun(connection: sa.Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -150,23 +199,35 @@ def _transactions_of_sqlite(engine: sa.Engine) -> None:
 
 def _copy(connection: sa.Connection, table: Table, rows: Sequence[Row]) -> None:
     """COPY into a table of this session, and from there what is not there yet."""
-    target, incoming = TABLE_OF[table], f"asfitted_incoming_{table}"
+    incoming = f"asfitted_incoming_{table}"
+    kinds = COLUMNS_OF[table].items()
+    held = ", ".join(f'"{name}" {"bigint" if is_integer(kind) else "text"}' for name, kind in kinds)
     connection.exec_driver_sql(
-        f"CREATE TEMP TABLE IF NOT EXISTS {incoming} (LIKE {table}) ON COMMIT DELETE ROWS"
+        f"CREATE TEMP TABLE IF NOT EXISTS {incoming} ({held}) ON COMMIT DELETE ROWS"
     )
-    times = [n for n, c in enumerate(target.columns) if isinstance(c.type, Moment)]
     cursor: Any = connection.connection.cursor()
     with contextlib.closing(cursor), cursor.copy(f"COPY {incoming} FROM STDIN") as copy:
         for row in rows:
-            values = list(row)
-            for n in times:
-                values[n] = from_microseconds(values[n])
-            copy.write_row(values)
+            copy.write_row(row)
+    # The server makes moments of microseconds. It multiplies in doubles, which are exact
+    # for the seconds of our calendar and for the rest, and not for both in one.
+    chosen = ", ".join(
+        f"timestamptz 'epoch' + {name} / 1000000 * interval '1 second' "
+        f"+ mod({name}, 1000000) * interval '1 microsecond'"
+        if name in TIME_COLUMNS
+        else f'"{name}"'
+        for name, _ in kinds
+    )
     # In the order of the ids, lest two sessions wait for each other's.
     connection.exec_driver_sql(
-        f"INSERT INTO {table} SELECT * FROM {incoming} ORDER BY {ID_OF[table]} "
-        f"ON CONFLICT ({ID_OF[table]}) DO NOTHING"
+        f"INSERT INTO {table} ({_names(table)}) SELECT {chosen} FROM {incoming} "
+        f"ORDER BY {ID_OF[table]} ON CONFLICT ({ID_OF[table]}) DO NOTHING"
     )
+
+
+def _names(table: Table) -> str:
+    # "row" is a word of SQL's.
+    return ", ".join(f'"{name}"' for name in TABLES[table])
 
 
 def _condition(column: sa.Column[Any], operator: str, value: Any) -> sa.ColumnElement[bool]:

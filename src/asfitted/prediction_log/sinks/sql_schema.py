@@ -16,19 +16,21 @@ from typing import Any
 import sqlalchemy as sa
 
 from asfitted.errors import ConfigError
-from asfitted.prediction_log.query import ID_OF, TIME_OF, Table
-from asfitted.prediction_log.record import (
-    COLUMNS,
-    REFUSAL_COLUMNS,
+from asfitted.prediction_log.record import from_microseconds, to_microseconds
+from asfitted.prediction_log.tables import (
+    COLUMNS_OF,
+    ID_OF,
     TIME_COLUMNS,
-    from_microseconds,
-    to_microseconds,
+    TIME_OF,
+    Table,
+    is_integer,
+    may_be_null,
 )
 
 VERSION_TABLE = "asfitted_alembic_version"
 # The newest migration in `migrations/versions`; with the tables at this one Alembic
 # is not even imported.
-HEAD = "0001"
+HEAD = "0002"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Of this package alone, so that of many shippers that start at once one migrates.
 _ADVISORY_LOCK = 0x617366697474
@@ -58,23 +60,22 @@ class Moment(sa.types.TypeDecorator[int]):
 
 def columns_of(table: Table) -> list[sa.Column[Any]]:
     """Return new columns as the record has them; the id is the primary key."""
-    kinds: Mapping[str, str] = COLUMNS if table == "predictions" else REFUSAL_COLUMNS
     return [
         sa.Column(
             name,
             _type(name, kind),
             primary_key=name == ID_OF[table],
-            nullable="NOT NULL" not in kind and "PRIMARY KEY" not in kind,
+            nullable=may_be_null(kind),
             autoincrement=False,
         )
-        for name, kind in kinds.items()
+        for name, kind in COLUMNS_OF[table].items()
     ]
 
 
 def _type(name: str, kind: str) -> sa.types.TypeEngine[Any]:
     if name in TIME_COLUMNS:
         return Moment()
-    return sa.BigInteger() if kind.startswith("INTEGER") else sa.Text()
+    return sa.BigInteger() if is_integer(kind) else sa.Text()
 
 
 TABLE_OF: Mapping[Table, sa.Table] = {

@@ -11,7 +11,10 @@ from urllib.parse import unquote, urlsplit
 from asfitted.errors import ConfigError
 from asfitted.prediction_log.sinks.protocol import ENTRY_POINTS, Sink
 
-_MEND = "sqlite:///path, postgresql+psycopg://host/database, or a folder for Parquet files"
+_MEND = (
+    "sqlite:///path, postgresql+psycopg://host/database, or, for Parquet files, "
+    "s3://bucket/prefix, a folder, or mlflow+ and the URI of a tracking server"
+)
 
 
 def open_sink(url: str) -> Sink:
@@ -20,8 +23,9 @@ def open_sink(url: str) -> Sink:
     Parameters
     ----------
     url : str
-        ``sqlite:///path``, ``postgresql+psycopg://…``, ``file:///dir``, a plain
-        path, or a scheme that a package registers under ``asfitted.sinks``.
+        ``sqlite:///path``, ``postgresql+psycopg://…``, ``s3://bucket/prefix``,
+        ``file:///dir``, a plain path, ``mlflow+http://…``, or a scheme that a package
+        registers under ``asfitted.sinks``.
 
     Raises
     ------
@@ -33,9 +37,20 @@ def open_sink(url: str) -> Sink:
     if not url:
         raise ConfigError("no sink is named", "log.sink", _MEND)
     if scheme in {"", "file"}:
+        from asfitted.prediction_log.sinks.compaction import MergingParquetSink
+        from asfitted.prediction_log.sinks.disk import DiskStore
+
+        return MergingParquetSink(DiskStore(folder_of(url)))
+    if scheme == "s3":
+        from asfitted.prediction_log.sinks.compaction import MergingParquetSink
+        from asfitted.prediction_log.sinks.s3 import S3Store
+
+        return MergingParquetSink(S3Store(url))
+    if scheme.startswith("mlflow+"):
+        from asfitted.prediction_log.sinks.mlflow_artifacts import MlflowStore
         from asfitted.prediction_log.sinks.parquet import ParquetSink
 
-        return ParquetSink(folder_of(url))
+        return ParquetSink(MlflowStore(url))
     if scheme.partition("+")[0] in {"sqlite", "postgresql"}:
         from asfitted.prediction_log.sinks.sql import SqlSink
 

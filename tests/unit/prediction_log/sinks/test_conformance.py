@@ -29,3 +29,16 @@ class TestParquetByUrl(SinkConformance):
     @pytest.fixture
     def sink_url(self, tmp_path) -> str:
         return (tmp_path / "a log%20").as_uri()
+
+
+class TestS3(SinkConformance):
+    @pytest.fixture
+    def sink_url(self, bucket) -> str:
+        return f"s3://{bucket}/a log%20/"
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+class TestMlflow(SinkConformance):
+    @pytest.fixture
+    def sink_url(self, mlflow_url) -> str:
+        return mlflow_url

@@ -18,7 +18,7 @@ from asfitted.errors import StoreUnavailable
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.sinks import RowsRefused, open_sink, sql_schema, urls
 from asfitted.prediction_log.sinks.conformance import prediction
-from asfitted.prediction_log.sinks.parquet import ParquetSink
+from asfitted.prediction_log.tables import TABLES
 
 
 def files(folder: Path) -> dict[str, tuple[int, int]]:
@@ -41,7 +41,7 @@ def test_parquet_lies_in_hives_layout_and_any_reader_reads_it(tmp_path) -> None:
 
 def test_parquet_sent_again_keeps_the_very_same_file(tmp_path) -> None:
     rows = [prediction("w", n) for n in range(1, 6)]
-    sink = ParquetSink(tmp_path)
+    sink = open_sink(str(tmp_path))
     sink.write("predictions", rows)
     before = files(tmp_path)
     sink.write("predictions", rows)
@@ -51,7 +51,7 @@ def test_parquet_sent_again_keeps_the_very_same_file(tmp_path) -> None:
 
 
 def test_parquet_removes_what_a_killed_writer_left(tmp_path) -> None:
-    sink = ParquetSink(tmp_path)
+    sink = open_sink(str(tmp_path))
     sink.write("predictions", [prediction("w", 1)])
     (part,) = tmp_path.rglob("*.parquet")
     left = part.with_name(".writing-0123")
@@ -75,7 +75,7 @@ def test_parquet_syncs_the_file_before_its_name(tmp_path, monkeypatch, number) -
         done.append("rename")
         replace(source, target)
 
-    sink = ParquetSink(tmp_path)
+    sink = open_sink(str(tmp_path))
     sink.write("predictions", [prediction("w", 1)])
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "replace", replaced)
@@ -85,14 +85,14 @@ def test_parquet_syncs_the_file_before_its_name(tmp_path, monkeypatch, number) -
 
 def test_parquet_refuses_a_time_of_no_calendar(tmp_path) -> None:
     with pytest.raises(RowsRefused):
-        ParquetSink(tmp_path).write("predictions", [prediction("w", 1, scored_at=2**62)])
+        open_sink(str(tmp_path)).write("predictions", [prediction("w", 1, scored_at=2**62)])
     assert files(tmp_path) == {}
 
 
 def test_parquet_where_no_folder_can_be(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreUnavailable):
-        ParquetSink(tmp_path / "file" / "log").write("predictions", [prediction("w", 1)])
+        open_sink(str(tmp_path / "file" / "log")).write("predictions", [prediction("w", 1)])
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -115,7 +115,7 @@ def test_migrations_make_what_the_code_expects(sql_url) -> None:
         )
         assert compare_metadata(context, sql_schema._metadata) == []
         assert set(sa.inspect(connection).get_table_names()) == {
-            "asfitted_alembic_version", "predictions", "refusals",
+            "asfitted_alembic_version", *TABLES,
         }  # fmt: skip
     engine.dispose()
 

@@ -1,0 +1,103 @@
+"""`asfitted log export` and `asfitted log sql`: the log for other tools."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import click
+
+from asfitted.cli.log_options import conditions, place_from, placed, query_from
+from asfitted.cli.log_output import SCHEMA_VERSION
+from asfitted.cli.log_place import Problems
+from asfitted.cli.log_table import LogTable
+from asfitted.prediction_log import words
+from asfitted.prediction_log.exporting import Form
+from asfitted.prediction_log.exporting import export as export_log
+from asfitted.prediction_log.sql_query import sql as sql_over
+
+
+@click.command()
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A file, or a folder that is there: predictions.FORMAT in it.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(get_args(Form)),
+    help="[default: what the file's ending says, else parquet]",
+)
+@click.option("--features", is_flag=True, help="One column per feature, key and output.")
+@click.option("--outcomes", is_flag=True, help="Each prediction with what came true.")
+@click.option("--overwrite", is_flag=True, help="Replace an output that is there.")
+@conditions
+def export(
+    output: Path,
+    form: str | None,
+    features: bool,
+    outcomes: bool,
+    overwrite: bool,
+    **options: Any,
+) -> None:
+    """Write the records that match to a file, oldest first; the log need not fit in memory."""
+    query = query_from(options, None, newest_first=False)
+    if query.table == "refusals" and (features or outcomes):
+        raise click.UsageError("a refused request has no features and no outcome")
+    ending = output.suffix.removeprefix(".")
+    chosen = form or (ending if ending in get_args(Form) else "parquet")
+    if output.is_dir():
+        output = output / f"{query.table}.{chosen}"
+    place = place_from(options)
+    count = export_log(
+        place,
+        query,
+        output,
+        cast(Form, chosen),
+        features=features,
+        outcomes=outcomes,
+        overwrite=overwrite,
+        on_problem=Problems(),
+    )
+    click.echo(f"{count:,} {query.table} of {place} in {output}")
+
+
+@click.command()
+@click.argument("statement")
+@placed
+@click.option("--table", "form", flag_value="table", help="For a person (the default).")
+@click.option("--json", "form", flag_value="json", help="One JSON object.")
+@click.option("--csv", "form", flag_value="csv")
+def sql(statement: str, form: str | None, **options: Any) -> None:
+    """Answer one SELECT over the whole log, with DuckDB (asfitted[duckdb]).
+
+    Tables: predictions, refusals, outcomes, removals. JSON is text:
+    "select inputs->>'carrier', count(*) from predictions group by 1".
+    """
+    problems = Problems()
+    answer = sql_over(place_from(options), statement, on_problem=problems)
+    rows = answer.to_pylist()
+    if form == "json":
+        click.echo(json.dumps({"schema_version": SCHEMA_VERSION, "rows": rows}, default=_plain))
+    elif form == "csv":
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(answer.column_names)
+        writer.writerows([_plain(value) for value in row.values()] for row in rows)
+        click.echo(out.getvalue(), nl=False)
+    else:
+        cells = [{n: words.scalar(_plain(value)) for n, value in row.items()} for row in rows]
+        LogTable(whole=True).add_columns(cells)
+    problems.exit()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return value if isinstance(value, (str, int, float, list, dict, type(None))) else str(value)

@@ -1,0 +1,67 @@
+"""When two values of a key are the same, however each was spelled or hashed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from functools import lru_cache
+from typing import Any
+
+from asfitted.prediction_log.fields import KEY_VARIABLE, FieldPolicy
+
+_HASHED = "hmac-sha256:"
+
+
+def spelled(value: Any) -> str:
+    """Return what a key's value is compared by: a number and its digits are one value.
+
+    Examples
+    --------
+    >>> [spelled(value) for value in ("17", 17, 17.0, "A7", True)]
+    ['17', '17', '17', 'A7', 'true']
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def is_hashed(value: Any) -> bool:
+    """Whether the field policy has put its hash in the place of a value."""
+    return isinstance(value, str) and value.startswith(_HASHED)
+
+
+def hashes(value: Any) -> frozenset[str]:
+    """Return what the log holds of a hashed `value`: as a text, and as what the text spells.
+
+    Raises
+    ------
+    ConfigError
+        Where ASFITTED_HASH_KEY is not set.
+    """
+    return _hashes(spelled(value), os.environ.get(KEY_VARIABLE, ""))
+
+
+@lru_cache(maxsize=4096)
+def _hashes(text: str, _key: str) -> frozenset[str]:
+    candidates: list[Any] = [text]
+    with contextlib.suppress(ValueError):
+        candidates.append(json.loads(text))
+    policy = FieldPolicy({"key": "hash"})
+    return frozenset(policy.apply({"key": value})["key"] for value in candidates)
+
+
+def same(value: Any, wanted: Any) -> bool:
+    """Whether a key on record is the one that is asked for, which is not hashed itself.
+
+    Without ASFITTED_HASH_KEY no hashed key is.
+    """
+    if value is None or wanted is None:
+        return value is wanted
+    if spelled(value) == spelled(wanted):
+        return True
+    if not is_hashed(value) or not os.environ.get(KEY_VARIABLE):
+        return False
+    return value in hashes(wanted)

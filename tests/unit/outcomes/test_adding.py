@@ -1,0 +1,314 @@
+"""Outcomes find their predictions, whatever they are named by, and none is counted twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from asfitted import DataContract, add_outcomes, read_log
+from asfitted.cli import main
+from asfitted.errors import ConfigError, ContractViolation, StoreUnavailable
+from asfitted.prediction_log import Batch, FieldPolicy, Journal, uuid7
+from asfitted.prediction_log.query import Query
+from asfitted.prediction_log.reader import records
+from asfitted.prediction_log.removing import erase
+from asfitted.prediction_log.shipper import Shipper
+from asfitted.prediction_log.whole import Place
+
+NOW = datetime.now(timezone.utc)
+CONTRACT = DataContract.from_yaml(
+    "schema_version: 1\n"
+    "keys: [customer]\n"
+    "columns:\n"
+    "  customer: {kind: integer}\n"
+    "  size: {kind: number}\n"
+    "target: {late: {kind: integer, min: 0, max: 1}}\n"
+)
+
+
+def predict(
+    folder: Path,
+    customers: list[Any],
+    *,
+    model: str = "flights",
+    scored_at: datetime = NOW,
+    policy: FieldPolicy = FieldPolicy(),  # noqa: B008
+) -> list[str]:
+    n_rows = len(customers)
+    with Journal(folder) as journal:
+        return journal.append(
+            Batch(
+                request_id=uuid7(),
+                batch_id=uuid7(),
+                received_at=scored_at,
+                scored_at=scored_at,
+                model_name=model,
+                model_version="3",
+                model_digest="sha256:ab",
+                contract_digest="sha256:cd",
+                inputs=[{"size": 1.5, "outcome": "a feature"}] * n_rows,
+                outputs=[{"prediction": 1}] * n_rows,
+                findings=[[] for _ in range(n_rows)],
+                keys=[policy.apply({"customer": name}) for name in customers],
+                params={},
+                latency_us=7,
+                source="serve",
+            )
+        )
+
+
+@pytest.fixture
+def log(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "prediction_log"
+
+
+def on_record(log: Path) -> list[dict[str, Any]]:
+    return list(records(log, Query(table="outcomes"), on_problem=pytest.fail))
+
+
+def test_by_prediction_id(log) -> None:
+    ids = predict(log, [1, 2, 3])
+    frame = pd.DataFrame({"prediction_id": ids[:2], "outcome": [1, 0], "else": "x"})
+    report = add_outcomes(frame, source="crm")
+    assert (report.matched, report.unknown, report.written) == ([0, 1], [], 2)
+    first, second = on_record(log)
+    assert (first["prediction_id"], first["outcome"], first["keys"]) == (ids[0], 1, {})
+    assert (second["model_name"], second["model_version"], second["source"]) == (
+        "flights", "3", "crm",
+    )  # fmt: skip
+    found = read_log(outcomes=True, features=True).set_index("prediction_id")
+    assert found.loc[ids[0], "outcome"] == 1
+    assert found.loc[ids[0], "size"] == 1.5
+    assert found.loc[ids[0], "input.outcome"] == "a feature"
+    assert found["outcome"].isna().tolist() == [False, False, True]
+    assert str(found["outcome_recorded_at"].dtype) == "datetime64[us, UTC]"
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_by_key_from_a_file(log, ending) -> None:
+    predict(log, [17, 18, 19])
+    frame = pd.DataFrame(
+        {"customer": [17, 19], "late": [1, 0], "observed_at": ["2026-11-24", "2026-11-24T10:00Z"]}
+    )
+    path = log.parent / f"arrived.{ending}"
+    frame.to_csv(path, index=False) if ending == "csv" else frame.to_parquet(path)
+    report = add_outcomes(path, keys="customer", outcome="late")
+    assert (report.matched, report.written) == ([0, 1], 2)
+    outcomes = on_record(log)
+    # As the predictions have them, and not as the file spells them.
+    assert [one["keys"] for one in outcomes] == [{"customer": 17}, {"customer": 19}]
+    assert [one["outcome"] for one in outcomes] == [1, 0]
+    assert [one["observed_at"].isoformat() for one in outcomes] == [
+        "2026-11-24T00:00:00+00:00", "2026-11-24T10:00:00+00:00",
+    ]  # fmt: skip
+    assert outcomes[0]["source"] == path.name
+    assert read_log(outcomes=True)["outcome"].tolist()[::2] == [1, 0]
+
+
+def test_the_same_again_is_not_written_and_another_value_corrects(log) -> None:
+    ids = predict(log, [1, 2])
+    frame = pd.DataFrame({"prediction_id": ids, "outcome": [1, 0]})
+    add_outcomes(frame)
+    again = add_outcomes(frame)
+    assert (again.duplicates, again.corrections, again.written) == ([0, 1], [], 0)
+    # By key it is the same prediction.
+    by_key = pd.DataFrame({"customer": [1, 2], "outcome": [1, 1]})
+    changed = add_outcomes(by_key, keys="customer")
+    assert (changed.duplicates, changed.corrections, changed.written) == ([0], [1], 1)
+    assert read_log(outcomes=True)["outcome"].tolist() == [1, 1]
+    back = add_outcomes(frame)
+    assert (back.duplicates, back.corrections) == ([0], [1])
+    assert read_log(outcomes=True)["outcome"].tolist() == [1, 0]
+    # True is not 1.
+    other = add_outcomes(pd.DataFrame({"prediction_id": ids[:1], "outcome": [True]}))
+    assert other.corrections == [0]
+
+
+def test_twice_in_one_file(log) -> None:
+    ids = predict(log, [1])
+    frame = pd.DataFrame({"prediction_id": ids * 3, "outcome": [1, 1, 0]})
+    report = add_outcomes(frame)
+    assert (report.duplicates, report.corrections, report.written) == ([1], [2], 2)
+    assert read_log(outcomes=True)["outcome"].tolist() == [0]
+
+
+def test_unknown_ones_are_written_and_join_when_the_prediction_comes(log) -> None:
+    frame = pd.DataFrame({"customer": [5], "outcome": ["churned"]})
+    with pytest.raises(ContractViolation, match="no prediction on record"):
+        add_outcomes(frame, keys="customer", refuse_unknown=True)
+    assert not log.exists()
+    report = add_outcomes(frame, keys="customer")
+    assert (report.matched, report.unknown, report.written) == ([], [0], 1)
+    assert add_outcomes(frame, keys="customer").duplicates == [0]
+    predict(log, [5])
+    assert read_log(outcomes=True)["outcome"].tolist() == ["churned"]
+
+
+def test_a_key_of_several_predictions_joins_to_all(log) -> None:
+    predict(log, [5, 5, 6])
+    predict(log, [5], model="other")
+    frame = pd.DataFrame({"customer": [5], "outcome": [1]})
+    report = add_outcomes(frame, keys="customer", model="flights")
+    assert report.ambiguous == [0]
+    found = read_log(outcomes=True)
+    joined = found[found["outcome"].notna()]
+    assert joined["model_name"].tolist() == ["flights", "flights"]
+    assert [keys["customer"] for keys in joined["keys"]] == [5, 5]
+
+
+def test_late_is_counted_from_scoring(log) -> None:
+    ids = predict(log, [1], scored_at=NOW - timedelta(days=40))
+    ids += predict(log, [2], scored_at=NOW - timedelta(days=20))
+    frame = pd.DataFrame({"prediction_id": ids, "outcome": [1, 1]})
+    assert add_outcomes(frame, dry_run=True, late_after=timedelta(days=30)).late == [0]
+    assert add_outcomes(frame, dry_run=True).late == []
+    assert on_record(log) == []
+
+
+def test_hashed_keys_join_without_being_told(log, monkeypatch) -> None:
+    monkeypatch.setenv("ASFITTED_HASH_KEY", "a secret of the tests")
+    policy = FieldPolicy({"customer": "hash"})
+    predict(log, [17, 18], policy=policy)
+    path = log.parent / "arrived.csv"
+    path.write_text("customer,outcome\n17,1\n99,0\n")
+    report = add_outcomes(path, keys="customer", contract=None)
+    assert (report.matched, report.unknown) == ([0], [1])
+    assert read_log(outcomes=True)["outcome"].isna().tolist() == [False, True]
+    # Nothing of a key that is hashed on record is written in clear.
+    assert all(one["keys"]["customer"].startswith("hmac-") for one in on_record(log))
+    assert len(read_log(key={"customer": "17"})) == 1
+    # The contract types what is not matched: it joins when its prediction comes.
+    arrived = pd.DataFrame({"customer": ["20"], "late": [1]}).astype({"customer": int})
+    add_outcomes(arrived, contract=CONTRACT)
+    predict(log, [20], policy=policy, scored_at=NOW + timedelta(seconds=1))
+    assert read_log(outcomes=True)["outcome"].tolist()[-1] == 1
+    monkeypatch.delenv("ASFITTED_HASH_KEY")
+    with pytest.raises(ConfigError, match="there is no key for it"):
+        add_outcomes(path, keys="customer")
+
+
+def test_a_dropped_key_cannot_be_joined_by(log) -> None:
+    predict(log, [1])
+    frame = pd.DataFrame({"customer": [1], "outcome": [1]})
+    with pytest.raises(ConfigError, match="the field policy drops it"):
+        add_outcomes(frame, keys="customer", policy=FieldPolicy({"customer": "drop"}))
+    assert on_record(log) == []
+
+
+@pytest.mark.parametrize(
+    ("frame", "options", "rows"),
+    [
+        ({"late": [1, 2, 0]}, {"contract": CONTRACT}, (1,)),
+        ({"late": [1, None, 0]}, {"contract": CONTRACT}, (1,)),
+        ({"outcome": [1.0, float("nan"), 0.0]}, {}, (1,)),
+        ({"outcome": [1.0, 0.0, float("inf")]}, {}, (2,)),
+        ({"outcome": [1, [2], {}]}, {}, (1, 2)),
+        ({"outcome": [1, 1, 1], "observed_at": ["2026-11-24", "", "soon"]}, {}, (2,)),
+        ({"outcome": [1, 1, 1], "prediction_id": ["x", None, uuid7()]}, {}, (0, 1)),
+        ({"outcome": [1, 1, 1], "customer": [1, None, 3]}, {"keys": "customer"}, (1,)),
+        ({"late": [1, 1, 1], "customer": [1, 1.5, 3]},
+         {"keys": "customer", "contract": CONTRACT}, (1,)),
+    ],
+)  # fmt: skip
+def test_one_bad_row_and_nothing_is_written(log, frame, options, rows) -> None:
+    ids = predict(log, [1, 2, 3])
+    given = {"prediction_id": ids, **frame}
+    with pytest.raises(ContractViolation) as caught:
+        add_outcomes(pd.DataFrame(given), **options)
+    assert [violation.rows for violation in caught.value.violations] == [rows]
+    assert on_record(log) == []
+
+
+def test_columns_that_are_not_there_are_named(log) -> None:
+    with pytest.raises(ContractViolation, match="outcome: the column is not there"):
+        add_outcomes(pd.DataFrame({"prediction_id": [uuid7()], "late": [1]}))
+    with pytest.raises(ConfigError, match="nothing says which predictions"):
+        add_outcomes(pd.DataFrame({"outcome": [1]}))
+
+
+def test_of_an_erased_prediction_nothing_is_written_again(log) -> None:
+    ids = predict(log, [1, 2])
+    frame = pd.DataFrame({"prediction_id": ids, "outcome": [1, 0]})
+    add_outcomes(frame)
+    erase(Place(log, None), {"customer": "1"}, reason="r")
+    assert read_log(outcomes=True)["outcome"].isna().tolist() == [True, False]
+    again = add_outcomes(frame)
+    assert (again.erased, again.duplicates, again.matched, again.written) == ([0], [1], [1], 0)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "parquet"])
+def test_journals_and_sink_are_one_log(log, monkeypatch, request, kind) -> None:
+    url = {
+        "sqlite": f"sqlite:///{log.parent / 'sink.sqlite'}",
+        "parquet": str(log.parent / "sink"),
+    }.get(kind) or request.getfixturevalue("database")
+    predict(log, [1, 2])
+    with Shipper(log, url, keep_shipped_s=0, on_problem=pytest.fail) as shipper:
+        shipper.ship()
+    assert list(log.glob("journal-*")) == []
+    monkeypatch.setenv("ASFITTED_SINK", url)
+    predict(log, [3], scored_at=NOW + timedelta(seconds=1))
+    frame = pd.DataFrame({"customer": [1, 3], "outcome": [1, 0]})
+    assert add_outcomes(frame, keys="customer").matched == [0, 1]
+    assert add_outcomes(frame, keys="customer").duplicates == [0, 1]
+    assert add_outcomes(frame, keys="customer", journals_only=True, dry_run=True).unknown == [0]
+    with Shipper(log, url, keep_shipped_s=0, on_problem=pytest.fail) as shipper:
+        shipper.ship()
+    assert add_outcomes(frame, keys="customer").duplicates == [0, 1]
+    found = read_log(outcomes=True)
+    assert [keys["customer"] for keys in found["keys"]] == [1, 2, 3]
+    assert found["outcome"].fillna(-1).tolist() == [1, -1, 0]
+
+
+def test_with_a_sink_that_is_down_nothing_is_judged(log, monkeypatch) -> None:
+    predict(log, [1])
+    monkeypatch.setenv("ASFITTED_SINK", "postgresql+psycopg://127.0.0.1:1/nothing")
+    frame = pd.DataFrame({"customer": [1], "outcome": [1]})
+    with pytest.raises(StoreUnavailable):
+        add_outcomes(frame, keys="customer")
+    assert on_record(log) == []
+    assert add_outcomes(frame, keys="customer", journals_only=True).written == 1
+
+
+@pytest.fixture
+def run(capsys) -> Callable[..., tuple[int, str, str]]:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main([*map(str, arguments)])
+        return int(caught.value.code or 0), *capsys.readouterr()
+
+    return run
+
+
+def test_the_command(log, run) -> None:
+    ids = predict(log, [1, 2])
+    path = log.parent / "arrived.csv"
+    path.write_text("customer,late\n1,1\n7,0\n")
+    CONTRACT.save(log.parent / "contract.yaml")
+    arguments = ["outcome", "add", path, "--contract", log.parent / "contract.yaml"]
+    code, out, err = run(*arguments, "--late-after", "30d")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "2 outcomes, 2 written, 1 matched",
+        "  1 unknown, of no prediction on record yet: rows 1",
+    ]
+    code, out, _ = run(*arguments, "--json")
+    said = json.loads(out)
+    assert (said["schema_version"], said["duplicates"], said["written"]) == (1, [0, 1], 0)
+    assert run(*arguments, "--refuse-unknown")[0] == 3
+    path.write_text("customer,late\n1,2\n")
+    code, out, err = run(*arguments)
+    assert (code, out) == (3, "")
+    assert "values above 1 (rows 0)" in err
+    code, out, _ = run("log", "show", ids[0])
+    assert "outcome     1, recorded 20" in out
+    code, out, _ = run("log", "query", "--outcomes", "--json")
+    assert [record["outcome"] for record in json.loads(out)["records"]] == [1, None]
+    assert run("outcome", "add", path, "--late-after", "soon")[0] == 2

@@ -1,0 +1,128 @@
+"""Every number that a writer gave is on record, removed by someone, or said to be missing."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from log_batches import batch
+
+from asfitted.cli import main
+from asfitted.errors import StoreUnavailable
+from asfitted.prediction_log import Journal
+from asfitted.prediction_log.place import journal_files
+from asfitted.prediction_log.query import Query
+from asfitted.prediction_log.reconciling import reconcile
+from asfitted.prediction_log.removing import erase, prune
+from asfitted.prediction_log.shipper import Shipper
+from asfitted.prediction_log.shipping_stats import log_stats
+from asfitted.prediction_log.sinks import open_sink
+from asfitted.prediction_log.whole import Place
+
+
+@pytest.fixture(params=["sqlite", "postgres", "parquet"])
+def place(request, tmp_path) -> Place:
+    path = tmp_path / "sink"
+    if request.param == "postgres":
+        return Place(tmp_path / "log", request.getfixturevalue("database"))
+    url = str(path) if request.param == "parquet" else f"sqlite:///{path}.sqlite"
+    return Place(tmp_path / "log", url)
+
+
+def put(folder: Path, n_rows: int, age_days: int = 0) -> None:
+    at = datetime.now(timezone.utc) - timedelta(days=age_days)
+    with Journal(folder) as journal:
+        for _ in range(n_rows):
+            journal.append(batch(received_at=at, scored_at=at))
+
+
+def ship(place: Place, **options: float) -> None:
+    with Shipper(place.folder, place.sink, **options, on_problem=pytest.fail) as shipper:
+        shipper.ship()
+
+
+def figures(place: Place) -> tuple[int, ...]:
+    whole = reconcile(place, on_problem=pytest.fail).as_dict()
+    names = ("answered", "on_record", "removed", "unrecorded", "missing")
+    return tuple(whole[name] for name in names)
+
+
+def test_what_is_shipped_deleted_pruned_and_erased_adds_up(place) -> None:
+    put(place.folder, 5, age_days=500)
+    put(place.folder, 3)
+    assert figures(place) == (8, 8, 0, 0, 0)
+    ship(place, keep_shipped_s=0)
+    assert journal_files(place.folder) == []
+    assert figures(place) == (8, 8, 0, 0, 0)
+    put(place.folder, 2)
+    with Journal(place.folder) as journal:
+        journal.append(batch())
+        journal.declare_gap(4, "the disk was full", "flights", "3")
+    assert figures(place) == (15, 11, 0, 4, 0)
+    prune(place, timedelta(days=400))
+    assert figures(place) == (15, 6, 5, 4, 0)
+    erase(place, {"flight": "1545"}, reason="r")
+    assert figures(place) == (15, 6, 5, 4, 0)
+    ship(place, keep_shipped_s=0)
+    assert figures(place) == (15, 6, 5, 4, 0)
+
+
+def test_what_someone_took_out_of_the_sink_is_missing(place) -> None:
+    put(place.folder, 6)
+    ship(place, keep_shipped_s=0)
+    with closing(open_sink(place.sink)) as sink:
+
+        def gone(row: tuple[object, ...]) -> tuple[object, ...] | None:
+            # The last ones too: they were noted as shipped.
+            return None if row[-2] in (2, 3, 6) else row
+
+        sink.rewrite("predictions", Query(), gone)
+    assert figures(place) == (6, 3, 0, 0, 3)
+    (writer,) = reconcile(place).writers
+    assert writer.missing == {"predictions": [[2, 3], [6, 6]]}
+
+
+def test_a_sink_that_is_down_is_no_account(tmp_path) -> None:
+    put(tmp_path / "log", 1)
+    with pytest.raises(StoreUnavailable):
+        reconcile(Place(tmp_path / "log", "postgresql+psycopg://127.0.0.1:1/nothing"))
+    assert figures(Place(tmp_path / "log", None)) == (1, 1, 0, 0, 0)
+
+
+def test_a_pruned_journal_is_not_said_to_miss_rows(tmp_path) -> None:
+    log, url = tmp_path / "log", f"sqlite:///{tmp_path / 'sink.sqlite'}"
+    old = datetime.now(timezone.utc) - timedelta(days=500)
+    with Journal(log) as journal:
+        for at in (old, datetime.now(timezone.utc), old, datetime.now(timezone.utc)):
+            journal.append(batch(scored_at=at))
+    (path,) = journal_files(log)
+    prune(Place(log, url), timedelta(days=400))
+    assert log_stats(log, url).as_dict()["missing"] == 0
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM predictions WHERE sequence = 2")
+    assert log_stats(log, url).as_dict()["missing"] == 1
+
+
+def test_the_command(tmp_path, monkeypatch, capsys) -> None:
+    log, url = tmp_path / "log", f"sqlite:///{tmp_path / 'sink.sqlite'}"
+    monkeypatch.setenv("ASFITTED_LOG", str(log))
+    monkeypatch.setenv("ASFITTED_SINK", url)
+    put(log, 3)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as caught:
+            main(["log", "stats", "--reconcile", *arguments])
+        return int(caught.value.code or 0), capsys.readouterr().out
+
+    code, out = run("--json")
+    assert (code, json.loads(out)["answered"], json.loads(out)["missing"]) == (0, 3, 0)
+    (path,) = journal_files(log)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM predictions WHERE sequence = 2")
+    code, out = run()
+    assert code == 3
+    assert "3 answered, 2 on record; MISSING predictions 2–2" in out
