@@ -59,6 +59,7 @@ def score_file(
     overwrite: bool = False,
     dry_run: bool = False,
     chunk_rows: int = CHUNK_ROWS,
+    jobs: int | None = 1,
     progress: Progress = lambda phase, rows, total: None,
 ) -> Summary:
     """Score the rows of `source` and write the answers to `target`.
@@ -86,6 +87,10 @@ def score_file(
         Check and score the first 1,000 rows of each file, and write nothing.
     chunk_rows : int, default 10,000
         Rows in memory, and in one append to the log.
+    jobs : int or None, default 1
+        Processes that answer; each loads the model and has a journal of its own. None
+        is one per processor where the rows are worth it. A script that asks for more
+        than one needs ``if __name__ == "__main__":``, as all that start processes do.
     progress : callable
 
     Returns
@@ -104,6 +109,8 @@ def score_file(
     """
     if chunk_rows < 1:
         raise ConfigError(f"chunks of {chunk_rows} rows", mend="say 1 or more")
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"{jobs} processes", mend="say 1 or more")
     limit = Limit.parse(max_refused)
 
     def score(
@@ -116,7 +123,7 @@ def score_file(
             refusals = Path(os.path.abspath(refused))
             demand_format(refusals, (".jsonl",))
         _refuse_own_input(found, output, refusals)
-        run = Run(model, found, output, refusals, limit, chunk_rows, progress, keep)
+        run = Run(model, found, output, refusals, limit, chunk_rows, progress, keep, jobs)
         started = perf_counter()
         if dry_run:
             run.look()

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -26,6 +27,10 @@ _log = logging.getLogger(__name__)
 
 # Of the work folder: another number, and the job begins anew.
 JOB_FORMAT = 0
+# Of all the processes of a job; what is begun later waits for what is begun.
+MOST_IN_FLIGHT = 64
+_CREW_LOCK = "crew.lock"
+_PATIENCE_S = 60.0
 _JOB, _CHECKED, _PLACING = "job.json", "checked.json", "placing.json"
 
 
@@ -69,10 +74,10 @@ class Job:
     def may_be_recorded(self, chunk: int) -> bool:
         """Whether a chunk without a part may be on record.
 
-        The part of a chunk is complete before the next one is recorded: it can be
-        the first one that is missing, or one whose part somebody took away.
+        One that was under way when the job was killed can be, or one whose part
+        somebody took away.
         """
-        return self.resumed and chunk <= max(self.done, default=-1) + 1
+        return self.resumed and chunk <= max(self.done, default=-1) + MOST_IN_FLIGHT
 
     def since_us(self, chunk: int) -> int:
         """Return a moment before which a chunk was not recorded."""
@@ -126,6 +131,7 @@ def open_job(target: Path, of: Mapping[str, Any], now_us: int) -> Job:
     folder = target.with_name(f".{target.name}.job")
     lock = locked_folder(folder)
     try:
+        _wait_for_crew(folder)
         _sweep(folder)
         begun = _read(folder / _JOB)
         if begun is not None:
@@ -175,6 +181,34 @@ def locked_folder(folder: Path) -> int:
             raise ConfigError(
                 "another process is writing this output", str(folder), "wait until it has finished"
             ) from error
+        os.close(descriptor)
+
+
+def hold_crew_lock(folder: Path) -> None:
+    """Hold a lock, which others may hold as well, for as long as this process lives."""
+    descriptor = os.open(folder / _CREW_LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def _wait_for_crew(folder: Path) -> None:
+    """Wait until the processes of a job that was killed have ended, as they do at once."""
+    lock = folder / _CREW_LOCK
+    if fcntl is None or not lock.exists():
+        return
+    descriptor = os.open(lock, os.O_RDWR)
+    until = time.monotonic() + _PATIENCE_S
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise ConfigError(
+                        "processes of the job before are still at work", str(folder), "end them"
+                    ) from None
+            time.sleep(0.05)
+    finally:
         os.close(descriptor)
 
 

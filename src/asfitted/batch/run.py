@@ -1,16 +1,12 @@
-"""A job from its first chunk to the output in its place.
-
-The order of what is made durable, for each chunk: its record, its refused rows, its
-part. So a chunk whose part is there is finished, and of those without one only the
-first can be on record; that one is looked for, by its batch id, before it is recorded.
-"""
+"""A job from its first chunk to the output in its place."""
 
 from __future__ import annotations
 
 import shutil
 import uuid
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,11 +15,12 @@ from typing import Any
 import pandas as pd
 
 from asfitted.batch import answering, parts
+from asfitted.batch.crew import Result, crew, in_flight, size_of
 from asfitted.batch.job import Job, open_job
 from asfitted.batch.refusals import Limit, Reasons, Refused, over
 from asfitted.batch.source import Chunk, Source
+from asfitted.batch.worker import Worker, in_file
 from asfitted.errors import ConfigError, ContractViolation, OutputViolation
-from asfitted.prediction_log import FieldPolicy
 from asfitted.prediction_log.record import to_microseconds
 from asfitted.scoring import FittedModel
 
@@ -54,12 +51,13 @@ class Run:
         chunk_rows: int,
         progress: Progress,
         keep: bool = False,
+        jobs: int | None = 1,
     ) -> None:
         self.model, self.source = model, source
         self.target, self.refusals = target, refusals
         self.limit, self.chunk_rows, self.progress = limit, chunk_rows, progress
         # Of a job whose output has a way to go still: run again, it is all there.
-        self.keep = keep
+        self.keep, self.jobs = keep, jobs
         recorder = model.recorder
         self.recorder = None if recorder is None else replace(recorder, source="batch")
         self.job_id = ""
@@ -92,7 +90,7 @@ class Run:
         for file in self.source.files:
             chunks = Source(self.source.root, (file,)).chunks(self.model.contract, LOOK_ROWS)
             chunk = next(iter(chunks))
-            answers = self._in_file(chunk, chunk.load(), self._answer)
+            answers = in_file(chunk, chunk.load(), lambda f: answering.answer(self.model, f))
             self._take(chunk, answers.reasons)
             self.answered += len(answers.outputs)
             self.progress("checking", chunk.n_rows, None)
@@ -119,7 +117,7 @@ class Run:
         try:
             for chunk in self.source.chunks(self.model.contract, self.chunk_rows):
                 rows += chunk.n_rows
-                self._take(chunk, self._in_file(chunk, chunk.load(), self._sieve))
+                self._take(chunk, in_file(chunk, chunk.load(), self._sieve))
                 self._demand(total)
                 self.progress("checking", chunk.n_rows, total)
             self._demand(rows)
@@ -139,57 +137,26 @@ class Run:
         self.refused = sum(one.refused for one in done)
         self.resumed = self.answered + self.refused
         self._last = None
-        # One chunk is written, by one thread and so in order, while the next is scored.
-        with ThreadPoolExecutor(1) as writer:
-            writing: Future[None] | None = None
+        worker = Worker(self.model, self.recorder, job, self.source, self.limit, total)
+        jobs = size_of(self.jobs, total, self.model)
+        waiting: deque[tuple[Chunk, Future[Result]]] = deque()
+        with crew(worker, jobs) as begin:
             for chunk in self.source.chunks(self.model.contract, self.chunk_rows):
-                if chunk.number not in job.done:
-                    frame = chunk.load()
-                    answers = self._in_file(chunk, frame, self._answer)
-                    self._take(chunk, answers.reasons)
-                    self._demand(total)
-                    if writing is not None:
-                        writing.result()
-                    writing = writer.submit(self._write, job, chunk, frame, answers)
-                self.progress("scoring", chunk.n_rows, total)
-            if writing is not None:
-                writing.result()
+                if chunk.number in job.done:
+                    self.progress("scoring", chunk.n_rows, total)
+                    continue
+                waiting.append((chunk, begin(chunk, self.refused)))
+                while len(waiting) >= in_flight(jobs):
+                    self._finish(job, total, *waiting.popleft())
+            while waiting:
+                self._finish(job, total, *waiting.popleft())
 
-    def _write(
-        self, job: Job, chunk: Chunk, frame: pd.DataFrame, answers: answering.Answers
-    ) -> None:
-        reasons = answers.reasons
-        ids, outputs = self._recorded(job, chunk.number, answers)
-        if reasons.errors:
-            policy = FieldPolicy() if self.recorder is None else self.recorder.policy
-            name = self.source.name(chunk.file)
-            lines = reasons.lines(frame, self.model.contract, policy, name, chunk.start)
-            text = "".join(f"{line}\n" for line in lines).encode()
-            parts.write_lines(job.refused(chunk.number), lambda stream: stream.write(text))
-        table = parts.table(self.model.contract, ids, answers.conformed.keys, outputs)
-        received_us = to_microseconds(answers.received_at, "received_at")
-        about = parts.About(len(outputs), len(reasons.rows), received_us)
-        parts.write_part(job.part(chunk.number), table, about)
-        job.done[chunk.number] = about
-        self.answered += about.answered
-
-    def _recorded(
-        self, job: Job, number: int, answers: answering.Answers
-    ) -> tuple[list[str], pd.DataFrame]:
-        """Return (ids, outputs) of a chunk once it is on record, whoever recorded it."""
-        recorder, outputs = self.recorder, answers.outputs
-        if recorder is None:
-            return [], outputs
-        batch_id, since_us = job.batch_id(number), job.since_us(number)
-        search = job.may_be_recorded(number)
-        if answers.reasons.errors and not (
-            search and answering.has_refusals(recorder, batch_id, since_us)
-        ):
-            answering.record_refusals(recorder, answers, batch_id)
-        found = answering.find_record(recorder, batch_id, since_us) if search else []
-        if found:
-            return answering.as_recorded(answers, found)
-        return answering.record(recorder, self.model.contract, answers, job.id, batch_id), outputs
+    def _finish(self, job: Job, total: int, chunk: Chunk, future: Future[Result]) -> None:
+        job.done[chunk.number], reasons = future.result()
+        self.answered += job.done[chunk.number].answered
+        self._take(chunk, reasons)
+        self._demand(total)
+        self.progress("scoring", chunk.n_rows, total)
 
     def _place(self, job: Job) -> None:
         """Put the parts together; the output comes last, and is there when all is."""
@@ -201,18 +168,6 @@ class Run:
         else:
             self.refusals.unlink(missing_ok=True)
         parts.write_output(self.target, [job.part(number) for number in numbers])
-
-    def _answer(self, frame: pd.DataFrame) -> answering.Answers:
-        return answering.answer(self.model, frame)
-
-    def _in_file(
-        self, chunk: Chunk, frame: pd.DataFrame, look: Callable[[pd.DataFrame], Any]
-    ) -> Any:
-        """Return ``look(frame)``; where the table itself is refused, the error names the file."""
-        try:
-            return look(frame)
-        except (ContractViolation, OutputViolation) as error:
-            raise type(error)(error.violations, str(chunk.file), error.mend) from error
 
     def _take(self, chunk: Chunk, reasons: Reasons) -> None:
         self.refused += len(reasons.rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ class Chunk:
         The first row's number in `file`, from 0; a header is no row.
     n_rows : int
     load : callable
-        Returns the rows: a DataFrame of shape (n_rows, n_columns).
+        Returns the rows: a DataFrame of shape (n_rows, n_columns). Can be pickled.
     """
 
     number: int
@@ -153,7 +154,11 @@ _Loads = Iterator[tuple[int, Callable[[], pd.DataFrame]]]
 
 def _csv(file: Path, contract: DataContract, rows: int) -> _Loads:
     for frame in read_csv(file, contract, rows):
-        yield len(frame), lambda frame=frame: frame  # type: ignore[misc]
+        yield len(frame), partial(_itself, frame)
+
+
+def _itself(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame
 
 
 def _parquet(file: Path, contract: DataContract, rows: int) -> _Loads:
@@ -163,7 +168,7 @@ def _parquet(file: Path, contract: DataContract, rows: int) -> _Loads:
                 # It has columns all the same, for conform to look at.
                 yield 0, parquet.read().to_pandas
             for table in _even(parquet.iter_batches(rows), rows):
-                yield table.num_rows, lambda table=table: _frame(table, file)  # type: ignore[misc]
+                yield table.num_rows, partial(_frame, table, file)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(file, error) from error
 

@@ -29,6 +29,11 @@ from asfitted.cli.score_progress import showing
     show_default=True,
     help="Rows, or a percentage such as 0.5%, that may be refused before the job fails.",
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    help="Processes that answer.  [default: one per processor from 100,000 rows on]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace outputs that are there.")
 @click.option("--dry-run", is_flag=True, help="Look at the first rows of each file, write nothing.")
 @click.option("--config", type=click.Path(path_type=Path), help="registry_config.yaml")
@@ -40,6 +45,7 @@ def score(
     target: str,
     refused: str | None,
     max_refused: str,
+    jobs: int | None,
     overwrite: bool,
     dry_run: bool,
     config: Path | None,
@@ -71,6 +77,7 @@ def score(
             max_refused=max_refused,
             overwrite=overwrite,
             dry_run=dry_run,
+            jobs=jobs,
             progress=progress,
         )
     identity = model.identity

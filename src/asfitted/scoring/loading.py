@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,9 @@ def open_artifact(
     if model.contract.digest != DataContract.load(root / layout.CONTRACT).digest:
         raise ArtifactDamaged("contract.yaml is not the contract of the pipeline", str(root))
     prove_golden(model, root)
+    model.again = partial(
+        open_artifact, root, config, source=source, allow_versions=tuple(allow_versions)
+    )
     return model
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -79,6 +79,8 @@ class FittedModel:
         self.identity = identity or Identity()
         self._resources = resources
         self.recorder = recorder
+        # Loads the same model in another process; set where it came from an artifact.
+        self.again: Callable[[], FittedModel] | None = None
         outputs.refuse_predict_fn(self.scorer.estimator, predict_fn)
 
     @property

@@ -24,7 +24,7 @@ import itertools, os, random, signal, sys, threading, time
 from asfitted.prediction_log import Journal
 from log_batches import batch
 
-folder, told, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+folder, told, rounds, durability = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 out = os.open(told, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
 
 def write(journal, round_, thread):
@@ -40,7 +40,7 @@ def write(journal, round_, thread):
 for round_ in range(rounds):
     pid = os.fork()
     if pid == 0:
-        journal = Journal(folder)
+        journal = Journal(folder, durability=durability)
         for thread in range(4):
             threading.Thread(target=write, args=(journal, round_, thread)).start()
         threading.Event().wait()
@@ -68,10 +68,11 @@ def assert_all_there(found: list[Record], told: Path) -> int:
     return len(acknowledged)
 
 
-@pytest.mark.parametrize("rounds", [60, pytest.param(1_000, marks=pytest.mark.soak)])
-def test_writers_are_killed_and_shipped(tmp_path: Path, rounds: int) -> None:
+@pytest.mark.parametrize("durability", ["fsync", "os"])
+@pytest.mark.parametrize("rounds", [50, pytest.param(1_000, marks=pytest.mark.soak)])
+def test_writers_are_killed_and_shipped(tmp_path: Path, rounds: int, durability: str) -> None:
     folder, told, sink = tmp_path / "log", tmp_path / "told", f"sqlite:///{tmp_path}/sink.sqlite"
-    process = child(ROUNDS, folder, told, rounds)
+    process = child(ROUNDS, folder, told, rounds, durability)
     with Shipper(folder, sink, keep_shipped_s=0, on_problem=pytest.fail) as shipper:
         while process.poll() is None:
             shipper.ship()

@@ -246,6 +246,38 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+class KilledBeforeTheCheckpoint(sqlite3.Connection):
+    """Has changed the WAL, and not the file below it."""
+
+    def execute(self, sql: str, *rest: Any) -> sqlite3.Cursor:
+        if "wal_checkpoint" in sql:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().execute(sql, *rest)
+
+
+@pytest.mark.parametrize("shipped", [False, True])
+def test_what_a_killed_run_left_below_a_wal_goes_with_the_next(home, tmp_path, shipped) -> None:
+    child(KILLED, home.folder, SECRET).communicate(timeout=60)
+    if shipped:
+        ship(home)
+    pid = os.fork()
+    if pid == 0:
+        connect = sqlite3.connect
+        sqlite3.connect = lambda *a, **k: connect(  # type: ignore[assignment]
+            *a, **{"factory": KilledBeforeTheCheckpoint, **k}
+        )
+        try:
+            erase(home, {"passenger": SECRET}, reason="r")
+        finally:
+            os._exit(0)
+    assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+    # Whoever reads the journal finds it erased; the bytes are there.
+    assert {record["request_id"] for record in records(home.folder)} == {""}
+    assert SECRET.encode() in bytes_of(home.folder)
+    erase(home, {"passenger": SECRET}, reason="r")
+    assert SECRET.encode() not in bytes_of(tmp_path)
+
+
 def test_the_journal_of_a_killed_writer_forgets_too(home, tmp_path) -> None:
     process = child(KILLED, home.folder, SECRET)
     process.communicate(timeout=60)

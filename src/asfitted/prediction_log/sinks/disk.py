@@ -38,7 +38,11 @@ class DiskStore:
     def files(self, folder: str) -> list[Entry]:
         """See `Store.files`."""
         with self._errors():
-            return settled(lambda: [self._entry(folder, each) for each in self._listed(folder)])
+            return settled(
+                lambda: [
+                    self._entry(folder, each) for each in self._listed(folder) if not each.is_dir()
+                ]
+            )
 
     @staticmethod
     def _entry(folder: str, each: os.DirEntry[str]) -> Entry:

@@ -85,7 +85,7 @@ class S3Store:
             self._demand_conditions()
             done = self._put(entry.name, content, IfMatch=entry.tag)
             # The answer to the put may have been lost, and this is that of its retry.
-            if done is None:
+            if done is None and self.read(entry.name) != content:
                 raise self._changed(entry)
 
     def delete(self, entry: Entry) -> None:
@@ -149,4 +149,5 @@ def _entries(pages: list[Any], prefix: str) -> list[Entry]:
         Entry(each["Key"][len(prefix) :], each["ETag"], each["Size"])
         for page in pages
         for each in page.get("Contents", [])
+        if not each["Key"].endswith("/")  # some stores show folders so
     ]

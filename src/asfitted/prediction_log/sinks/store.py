@@ -90,7 +90,7 @@ def settled(list_once: Callable[[], list[Entry]]) -> list[Entry]:
     What is listed in several steps may lack a merged file, which came after the step
     that it belongs to, and those that it replaces, which went before theirs.
     """
-    seen: dict[str, Entry] = {}
+    seen = {entry.name: entry for entry in list_once()}
     while True:
         found = {entry.name: entry for entry in list_once()}
         new = found.keys() - seen.keys()

@@ -1,0 +1,129 @@
+"""Who works on the chunks of a job: this process, or several that it starts."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from multiprocessing.connection import wait
+from pathlib import Path
+
+import asfitted
+from asfitted.batch.job import MOST_IN_FLIGHT, hold_crew_lock
+from asfitted.batch.parts import About
+from asfitted.batch.refusals import Reasons
+from asfitted.batch.source import Chunk
+from asfitted.batch.worker import Worker
+from asfitted.errors import RecordError
+from asfitted.scoring import FittedModel
+
+Result = tuple[About, Reasons]
+
+# From here on it pays to load the model once more for each process.
+WORTH_ROWS = 100_000
+# So many chunks are begun for a process that is about to finish one.
+_AHEAD = 2
+
+_HOME = str(Path(asfitted.__file__).parents[1])
+
+_mine: Worker | None = None
+
+
+def size_of(jobs: int | None, total: int, model: FittedModel) -> int:
+    """Return how many processes work on a job of `total` rows.
+
+    Parameters
+    ----------
+    jobs : int or None
+        None for as many as there are processors, where the rows are worth it.
+    total : int
+    model : FittedModel
+        One that came from no artifact cannot be loaded again.
+    """
+    # Windows has not the lock that a killed crew is waited for by.
+    if model.again is None or sys.platform == "win32":
+        return 1
+    if jobs is None:
+        jobs = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        jobs = jobs if total >= WORTH_ROWS else 1
+    return jobs
+
+
+def in_flight(jobs: int) -> int:
+    """Return how many chunks may be under way at once."""
+    return 1 if jobs == 1 else min(jobs + _AHEAD, MOST_IN_FLIGHT)
+
+
+@contextlib.contextmanager
+def crew(worker: Worker, jobs: int) -> Iterator[Callable[[Chunk, int], Future[Result]]]:
+    """Give what begins a chunk; called again when few enough are under way.
+
+    A chunk and the rows refused so far go in, as for `Worker.do`, and the future
+    tells what became of it. With one process it is done on the spot.
+    """
+    if jobs == 1:
+        yield lambda chunk, refused: _done(worker.do(chunk, refused))
+        return
+    again = worker.model.again
+    assert again is not None
+    recorder = worker.recorder
+    # Neither travels: each process loads its own, and writes a journal of its own.
+    bare = replace(worker, model=None, recorder=None, job=replace(worker.job, lock=-1))  # type: ignore[arg-type]
+    pool = ProcessPoolExecutor(
+        jobs,
+        # A fork would copy OpenMP's threads as they are at that moment, and hang.
+        multiprocessing.get_context("spawn"),
+        _begin,
+        (bare, again, recorder is not None, logging.getLogger().level),
+    )
+    # A process takes over this one's path, on which the model's own code comes first,
+    # with the Asfitted that saved it.
+    sys.path.insert(0, _HOME)
+    try:
+        yield lambda chunk, refused: pool.submit(_do, chunk, refused)
+    except BrokenProcessPool as error:
+        raise RecordError(
+            "a process of the job was killed",
+            str(worker.job.folder),
+            "the same command goes on where it was; with less memory, say --jobs 1",
+        ) from error
+    finally:
+        sys.path.remove(_HOME)
+        pool.shutdown(cancel_futures=True)
+
+
+def _done(result: Result) -> Future[Result]:
+    future: Future[Result] = Future()
+    future.set_result(result)
+    return future
+
+
+def _begin(worker: Worker, again: Callable[[], FittedModel], records: bool, level: int) -> None:
+    global _mine
+    sys.path.remove(_HOME)
+    logging.basicConfig(format="%(levelname)s %(message)s", level=level)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    hold_crew_lock(worker.job.folder)
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    model = again()
+    recorder = replace(model.recorder, source="batch") if records and model.recorder else None
+    _mine = replace(worker, model=model, recorder=recorder)
+
+
+def _do(chunk: Chunk, refused: int) -> Result:
+    assert _mine is not None
+    return _mine.do(chunk, refused)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent was killed: nobody would know of its answers."""
+    wait([parent])
+    os._exit(1)

@@ -1,0 +1,111 @@
+"""One chunk from its rows to its part, in this process or in one of a crew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from asfitted.batch import answering, parts
+from asfitted.batch.job import Job
+from asfitted.batch.refusals import Limit, Reasons, over
+from asfitted.batch.source import Chunk, Source
+from asfitted.errors import ContractViolation, OutputViolation
+from asfitted.prediction_log import FieldPolicy
+from asfitted.prediction_log.record import to_microseconds
+from asfitted.scoring import FittedModel, Recorder
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What answers, records and writes the chunks of one job.
+
+    The order of what is made durable, for each chunk: its record, its refused rows,
+    its part. So a chunk whose part is there is finished; one without may be on record,
+    and is looked for there, by its batch id, before it is recorded.
+
+    Attributes
+    ----------
+    model : FittedModel
+    recorder : Recorder or None
+    job : Job
+    source : Source
+    limit : Limit
+    total : int
+        Rows of the whole job.
+    """
+
+    model: FittedModel
+    recorder: Recorder | None
+    job: Job
+    source: Source
+    limit: Limit
+    total: int
+
+    def do(self, chunk: Chunk, refused: int) -> tuple[parts.About, Reasons]:
+        """Answer, record and write a chunk.
+
+        Parameters
+        ----------
+        chunk : Chunk
+        refused : int
+            Rows of the job that are refused so far.
+
+        Returns
+        -------
+        About, Reasons
+            Of the part that is written, and of the rows that are refused.
+
+        Raises
+        ------
+        ContractViolation, OutputViolation
+            Where more rows of the job are refused than may be; nothing of this chunk
+            is on record then.
+        RecordError, StoreUnavailable
+        """
+        frame = chunk.load()
+        answers = in_file(chunk, frame, lambda rows: answering.answer(self.model, rows))
+        reasons = answers.reasons
+        refused += len(reasons.rows)
+        if reasons.errors and not self.limit.allows(refused, self.total):
+            mend = over(self.limit, refused, self.total)
+            raise reasons.error(str(chunk.file), chunk.start, mend)
+        ids, outputs = self._recorded(chunk.number, answers)
+        if reasons.errors:
+            policy = FieldPolicy() if self.recorder is None else self.recorder.policy
+            name = self.source.name(chunk.file)
+            lines = reasons.lines(frame, self.model.contract, policy, name, chunk.start)
+            text = "".join(f"{line}\n" for line in lines).encode()
+            file = self.job.refused(chunk.number)
+            parts.write_lines(file, lambda stream: stream.write(text))
+        table = parts.table(self.model.contract, ids, answers.conformed.keys, outputs)
+        received_us = to_microseconds(answers.received_at, "received_at")
+        about = parts.About(len(outputs), len(reasons.rows), received_us)
+        parts.write_part(self.job.part(chunk.number), table, about)
+        return about, reasons
+
+    def _recorded(self, number: int, answers: answering.Answers) -> tuple[list[str], pd.DataFrame]:
+        """Return (ids, outputs) of a chunk once it is on record, whoever recorded it."""
+        recorder, outputs, job = self.recorder, answers.outputs, self.job
+        if recorder is None:
+            return [], outputs
+        batch_id, since_us = job.batch_id(number), job.since_us(number)
+        search = job.may_be_recorded(number)
+        if answers.reasons.errors and not (
+            search and answering.has_refusals(recorder, batch_id, since_us)
+        ):
+            answering.record_refusals(recorder, answers, batch_id)
+        found = answering.find_record(recorder, batch_id, since_us) if search else []
+        if found:
+            return answering.as_recorded(answers, found)
+        return answering.record(recorder, self.model.contract, answers, job.id, batch_id), outputs
+
+
+def in_file(chunk: Chunk, frame: pd.DataFrame, look: Callable[[pd.DataFrame], Any]) -> Any:
+    """Return ``look(frame)``; where the table itself is refused, the error names the file."""
+    try:
+        return look(frame)
+    except (ContractViolation, OutputViolation) as error:
+        raise type(error)(error.violations, str(chunk.file), error.mend) from error

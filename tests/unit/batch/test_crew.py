@@ -1,0 +1,125 @@
+"""Several processes work on one job: each row once, whoever of them is killed."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from batch_rows import fitted, raw, read, refusals_on_record, write
+
+import asfitted
+from asfitted import FittedModel, read_log
+from asfitted.batch import score_file
+from asfitted.batch.crew import WORTH_ROWS, size_of
+from asfitted.config import Config, Log
+from asfitted.errors import ConfigError, ContractViolation, OutputViolation, Violation
+from asfitted.scoring.loading import open_artifact
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="one process there")
+
+HERE = Path(__file__).parent
+CONTENT = ["inputs", "outputs", "findings", "keys", "row", "source", "model_digest", "batch_id"]
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("crew") / "model"
+    asfitted.save_model(fitted().pipeline, folder, reference=raw(), name="shop")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    frame = raw(2_000)
+    frame.loc[::137, "colour"] = "blue"
+    return write(frame, tmp_path_factory.mktemp("rows") / "in.parquet")
+
+
+def opened(artifact: Path, log: Path) -> FittedModel:
+    config = Config(schema_version=1, log=Log(folder=str(log)))
+    return open_artifact(artifact, config, source="batch")
+
+
+def content(log: Path) -> list[str]:
+    """Return what is on record without ids and times, in an order of its own."""
+    records = read_log(log).to_dict("records")
+    kept = [name for name in CONTENT if name != "batch_id"]
+    return sorted(json.dumps([one[name] for name in kept]) for one in records)
+
+
+def assert_same(target: Path, log: Path, alone: Path, alone_log: Path) -> None:
+    answers, expected = (read(file).drop(columns="prediction_id") for file in (target, alone))
+    pd.testing.assert_frame_equal(answers, expected)
+    refused, wanted = (f.with_name(f"{f.stem}.refused.jsonl") for f in (target, alone))
+    assert refused.read_bytes() == wanted.read_bytes()
+    assert content(log) == content(alone_log)
+    ids = read_log(log)["prediction_id"]
+    assert ids.is_unique
+    assert set(ids) == set(read(target)["prediction_id"])
+    refusals = [refusals_on_record(one)["n_rows"].tolist() for one in (log, alone_log)]
+    assert sorted(refusals[0]) == sorted(refusals[1])
+
+
+@pytest.fixture(scope="module")
+def alone(artifact: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process makes of it: ``out.parquet`` and ``log``."""
+    folder = tmp_path_factory.mktemp("alone")
+    options = {"chunk_rows": 40, "max_refused": "50%"}
+    score_file(opened(artifact, folder / "log"), source, folder / "out.parquet", **options)  # type: ignore[arg-type]
+    return folder
+
+
+def run(artifact: Path, source: Path, folder: Path, *victims: str) -> list[tuple[str, int]]:
+    script, target, log = HERE / "batch_crew.py", folder / "out.parquet", folder / "log"
+    done = subprocess.run(
+        [sys.executable, script, artifact, source, target, log, *victims],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [(who, int(status)) for who, status in map(str.split, done.stdout.splitlines())]
+
+
+def test_two_processes_do_what_one_does(artifact, source, alone, tmp_path) -> None:
+    assert run(artifact, source, tmp_path) == []
+    assert_same(tmp_path / "out.parquet", tmp_path / "log", alone / "out.parquet", alone / "log")
+    assert read_log(tmp_path / "log")["writer"].nunique() == 2
+    assert not (tmp_path / ".out.parquet.job").exists()
+
+
+def test_a_job_whose_processes_are_killed_goes_on(artifact, source, alone, tmp_path) -> None:
+    victims = ("parent", "crew", "parent", "crew", "parent")
+    exits = run(artifact, source, tmp_path, *victims)
+    assert exits[-1] == ("end", 0)
+    # Who sees one of the crew go says so; the parent's own end nobody can tell.
+    assert {status for who, status in exits if who == "crew"} <= {1, 0}
+    assert [status for who, status in exits if who == "parent"].count(-9) >= 2
+    assert_same(tmp_path / "out.parquet", tmp_path / "log", alone / "out.parquet", alone / "log")
+
+
+def test_how_many_there_are(artifact, tmp_path, monkeypatch) -> None:
+    model = opened(artifact, tmp_path)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(3)), raising=False)
+    assert size_of(None, WORTH_ROWS, model) == 3
+    assert size_of(None, WORTH_ROWS - 1, model) == 1
+    assert size_of(5, 10, model) == 5
+    assert size_of(5, 10, fitted()) == 1  # it came from no artifact
+    with pytest.raises(ConfigError, match="0 processes"):
+        score_file(model, tmp_path, tmp_path / "out.csv", jobs=0)
+
+
+@pytest.mark.parametrize("kind", [ContractViolation, OutputViolation])
+def test_a_refusal_comes_whole_from_another_process(kind) -> None:
+    error = kind([Violation("a", "min", "below", (1, 2), 9)], "in.csv", "mend it")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is kind
+    assert (str(again), again.violations) == (str(error), error.violations)
+    assert np.array_equal(again.violations[0].rows, (1, 2))
