@@ -17,6 +17,7 @@ from asfitted.errors import ContractViolation, OutputViolation, RecordError
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.reader import Record, records
 from asfitted.prediction_log.record import from_microseconds
+from asfitted.prediction_log.sinks import log_records
 from asfitted.scoring import FittedModel, Recorder
 
 # How far the clock may have been set back between a record and the search for it.
@@ -141,17 +142,20 @@ def has_refusals(recorder: Recorder, batch_id: str, since_us: int) -> bool:
 
 
 def _search(recorder: Recorder, query: Query) -> list[Record]:
-    if not recorder.journal.folder.is_dir():
-        return []
+    journal = recorder.journal
+    folder = journal.folder if journal.folder.is_dir() else None
 
     def fail(problem: str) -> None:
         raise RecordError(
             f"whether a chunk is on record already cannot be known: {problem}",
-            str(recorder.journal.folder),
-            "move the damaged journal to another folder",
+            str(journal.folder),
+            "move a damaged journal to another folder; a sink has to answer",
         )
 
-    return list(records(recorder.journal.folder, query, on_problem=fail))
+    if journal.sink:
+        # A journal that is wholly shipped may be deleted by now.
+        return list(log_records(folder, journal.sink, query, on_problem=fail))
+    return [] if folder is None else list(records(folder, query, on_problem=fail))
 
 
 def as_recorded(answers: Answers, found: Sequence[Record]) -> tuple[list[str], pd.DataFrame]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from asfitted import FittedModel, read_log
 from asfitted.batch import answering, parts, score_file
 from asfitted.batch.job import open_job
 from asfitted.errors import ConfigError, RecordError, StoreUnavailable
+from asfitted.prediction_log import Journal
+from asfitted.prediction_log.shipper import Shipper
 
 HERE = Path(__file__).parent
 CONTENT = ["inputs", "outputs", "findings", "keys", "row", "source", "model_digest"]
@@ -221,6 +225,35 @@ def test_the_same_job_says_what_was_done_already(
     assert (said.rows, said.answered, said.resumed_rows) == (25, 25, 10)
     assert read_log(log)["prediction_id"].tolist() == read(target)["prediction_id"].tolist()
     assert caplog.messages == []
+
+
+def test_what_was_shipped_and_deleted_meanwhile_is_not_recorded_again(
+    model: FittedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target, log = write(raw(), tmp_path / "in.csv"), tmp_path / "out.csv", tmp_path / "log"
+    url = f"sqlite:///{tmp_path}/sink.sqlite"
+
+    def shipped() -> FittedModel:
+        one = recording(model, log)
+        assert one.recorder is not None
+        recorder = replace(one.recorder, journal=Journal(log, sink=url))
+        return FittedModel(model.pipeline, identity=one.identity, recorder=recorder)
+
+    first = shipped()
+    with monkeypatch.context() as patch:
+        patch.setattr(parts, "write_part", _kill)
+        with pytest.raises(Killed):
+            score_file(first, source, target, chunk_rows=10)
+    assert first.recorder is not None
+    first.recorder.journal.close()
+    with Shipper(log, url, keep_shipped_s=0) as shipper:
+        assert shipper.ship() == 10
+    assert list(log.glob("journal-*")) == []
+    shutil.rmtree(log)
+    assert score_file(shipped(), source, target, chunk_rows=10).answered == 25
+    on_record = read_log(log, sink=url)
+    assert len(on_record) == 25
+    assert on_record["prediction_id"].tolist() == read(target)["prediction_id"].tolist()
 
 
 def test_a_part_that_somebody_took_away_is_made_anew(
