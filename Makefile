@@ -6,7 +6,8 @@ export PATH := $(abspath $(BIN)):$(PATH)
 export PYTHONPATH :=
 
 # Unit tests that kill processes and stop databases: not in `make unit`, which takes a minute.
-SLOW := tests/unit/prediction_log/test_shipping_faults.py tests/unit/batch/test_resume.py tests/unit/batch/test_crew.py
+SLOW := tests/unit/prediction_log/test_shipping_faults.py tests/unit/batch/test_resume.py \
+	tests/unit/batch/test_crew.py \
 	tests/unit/prediction_log/test_crash_states.py tests/unit/prediction_log/test_damaged_files.py \
 	tests/unit/prediction_log/test_clock_and_crowd.py
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asfitted.errors import RecordError
+from asfitted.prediction_log import json_rows as module
 from asfitted.prediction_log.encode import encode_columns
 
 _VALUES = (
@@ -25,14 +26,16 @@ _VALUES = (
 _COLUMNS = st.dictionaries(st.text(st.characters(), max_size=5), st.just(None), max_size=4)
 
 
-@given(data=st.data(), names=_COLUMNS, n_rows=st.integers(0, 4))
-def test_each_row_is_what_json_writes(data, names, n_rows) -> None:
+@given(data=st.data(), names=_COLUMNS, n_rows=st.integers(0, 4), piece=st.integers(1, 5))
+def test_each_row_is_what_json_writes(data, names, n_rows, piece) -> None:
     columns: dict[str, list[Any]] = {
         name: data.draw(st.lists(_VALUES, min_size=n_rows, max_size=n_rows)) for name in names
     }
     rows = [{name: values[i] for name, values in columns.items()} for i in range(n_rows)]
     wanted = [json.dumps(row, separators=(",", ":")) for row in rows]
-    assert encode_columns(columns, n_rows, "inputs") == wanted
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_PIECE", piece)
+        assert encode_columns(columns, n_rows, "inputs") == wanted
 
 
 @pytest.mark.parametrize(
