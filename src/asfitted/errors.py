@@ -8,6 +8,7 @@
     ├── ContractViolation          code "contract_violation"   exit 3   (ValueError)
     ├── OutputViolation            code "output_violation"     exit 3
     ├── CheckFailed                code "check_failed"         exit 1
+    ├── ModelFailed                code "model_failed"         exit 1
     ├── RequestRefused             a code of its own, HTTP 4xx exit 3
     ├── SaveRefused                code "save_refused"         exit 3
     │   ├── NotConformed           code "not_conformed"
@@ -159,6 +160,16 @@ class CheckFailed(AsfittedError):
     """A row check or an output check is broken itself: it raises, or returns no mask."""
 
     code = "check_failed"
+
+
+class ModelFailed(AsfittedError):
+    """The pipeline raises on rows that the contract allows.
+
+    The type of what it raised is told, the message is not: it may hold a value. It is
+    the ``__cause__``.
+    """
+
+    code = "model_failed"
 
 
 class RequestRefused(AsfittedError):

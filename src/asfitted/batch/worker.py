@@ -12,7 +12,7 @@ from asfitted.batch import answering, parts
 from asfitted.batch.job import Job
 from asfitted.batch.refusals import Limit, Reasons, over
 from asfitted.batch.source import Chunk, Source
-from asfitted.errors import ContractViolation, OutputViolation
+from asfitted.errors import AsfittedError, ContractViolation, ModelFailed, OutputViolation
 from asfitted.prediction_log import FieldPolicy
 from asfitted.prediction_log.record import to_microseconds
 from asfitted.scoring import FittedModel, Recorder
@@ -104,8 +104,21 @@ class Worker:
 
 
 def in_file(chunk: Chunk, frame: pd.DataFrame, look: Callable[[pd.DataFrame], Any]) -> Any:
-    """Return ``look(frame)``; where the table itself is refused, the error names the file."""
+    """Return ``look(frame)``; an error about the table, or of the model's, names the file.
+
+    Raises
+    ------
+    ContractViolation, OutputViolation, CheckFailed, ModelFailed
+    """
     try:
         return look(frame)
     except (ContractViolation, OutputViolation) as error:
         raise type(error)(error.violations, str(chunk.file), error.mend) from error
+    except AsfittedError:
+        raise
+    except Exception as error:
+        raise ModelFailed(
+            f"the model fails on rows that the contract allows ({type(error).__name__})",
+            f"{chunk.file}, rows {chunk.start} to {chunk.start + chunk.n_rows - 1}",
+            "call predict on them in a notebook: what it says may hold values, so it is not here",
+        ) from error

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from asfitted.cli import log_output
+from asfitted.cli.log_compact import compact
 from asfitted.cli.log_export import export, sql
 from asfitted.cli.log_options import filters, place_from, placed, query_from
 from asfitted.cli.log_place import Problems
@@ -30,6 +31,7 @@ def log() -> None:
     """Read the prediction log, and move it to its sink."""
 
 
+log.add_command(compact)
 log.add_command(erase)
 log.add_command(export)
 log.add_command(prune)

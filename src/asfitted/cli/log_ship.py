@@ -33,7 +33,8 @@ _Result = TypeVar("_Result")
 _SINK = click.option(
     "--sink",
     metavar="URL",
-    help="sqlite:///path, postgresql+psycopg://host/db, or a folder for Parquet files.  "
+    help="sqlite:///path, postgresql+psycopg://host/db, s3://bucket/prefix, mlflow+TRACKING_URI, "
+    "or a folder for Parquet files.  "
     f"[default: ${SINK_VARIABLE}, else log.sink of the configuration]",
 )
 _FOLDER = click.option(

@@ -121,7 +121,10 @@ def _merged(
                 return
             _, rank, _, row, rows = heapq.heappop(heap)
             push(rank, rows)
-            record = decoded(row, query.table, on_problem)
+            file = paths[abs(rank)]
+            record = decoded(
+                row, query.table, lambda said, file=file: on_problem(f"{file}: {said}")
+            )
             if record is not None and (not query.key or query.matches(record["keys"])):
                 found += 1
                 yield record

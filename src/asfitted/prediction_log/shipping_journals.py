@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import sys
@@ -13,7 +14,14 @@ from pathlib import Path
 from asfitted.prediction_log.opening import NotReadable, opened
 from asfitted.prediction_log.place import SUFFIX, beside, made_here
 from asfitted.prediction_log.sinks.protocol import Row
-from asfitted.prediction_log.tables import COLUMNS_OF, TABLES, Table, is_integer, may_be_null
+from asfitted.prediction_log.tables import (
+    COLUMNS_OF,
+    JSON_COLUMNS,
+    TABLES,
+    Table,
+    is_integer,
+    may_be_null,
+)
 
 # Where SQLite locks a database file for readers; https://sqlite.org/fileformat2.html
 # and os.h: they never change, since old and new versions share files.
@@ -70,6 +78,11 @@ def damage(table: Table, row: Row) -> str | None:
         wanted: Callable[[object], bool] = _is_integer if is_integer(kind) else _is_text
         if not wanted(value) and not (value is None and may_be_null(kind)):
             return f"the column {name} is damaged"
+        if name in JSON_COLUMNS:
+            try:
+                json.loads(value)
+            except ValueError:
+                return f"the column {name} is damaged"
     return None
 
 

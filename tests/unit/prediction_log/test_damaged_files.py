@@ -185,13 +185,11 @@ def a_damaged_row(copy: Copy) -> Copy:
     pytest.fail("no row was hit")
 
 
-@pytest.mark.xfail(strict=True, reason="the reader names a row by the writer that it reads there")
 def test_a_damaged_row_is_named_by_its_file(a_damaged_row: Copy) -> None:
     _, problems = a_damaged_row.read()
     assert a_damaged_row.path.name in problems[0]
 
 
-@pytest.mark.xfail(strict=True, reason="the shipper looks at types only")
 def test_a_damaged_row_is_not_shipped_but_put_in_quarantine(
     a_damaged_row: Copy, tmp_path: Path
 ) -> None:
