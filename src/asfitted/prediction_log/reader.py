@@ -9,6 +9,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,13 +122,14 @@ def _merged(
                 return
             _, rank, _, row, rows = heapq.heappop(heap)
             push(rank, rows)
-            file = paths[abs(rank)]
-            record = decoded(
-                row, query.table, lambda said, file=file: on_problem(f"{file}: {said}")
-            )
+            record = decoded(row, query.table, partial(_told, on_problem, paths[abs(rank)]))
             if record is not None and (not query.key or query.matches(record["keys"])):
                 found += 1
                 yield record
+
+
+def _told(on_problem: Callable[[str], None], path: Path, problem: str) -> None:
+    on_problem(f"{path}: {problem}")
 
 
 def _start(path: Path, query: Query, on_problem: Callable[[str], None]) -> int | None:
