@@ -68,7 +68,7 @@ def said(conformed: Conformed, contract: DataContract) -> list[oracle.Row]:
             values: list[Any] = series.tolist()
             if kind == "datetime":
                 assert series.dtype == "datetime64[us]"
-                values = series.dt.to_pydatetime().tolist() if missing.all() else _moments(series)
+                values = _moments(series)
             elif kind == "boolean":
                 values = [value == 1 for value in values]
             elif kind == "integer":
