@@ -5,11 +5,14 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 export PYTHONPATH :=
 
-# Unit tests that kill processes and stop databases: not in `make unit`, which takes a minute.
-SLOW := tests/unit/prediction_log/test_shipping_faults.py tests/unit/batch/test_resume.py \
-	tests/unit/batch/test_crew.py \
-	tests/unit/prediction_log/test_crash_states.py tests/unit/prediction_log/test_damaged_files.py \
-	tests/unit/prediction_log/test_clock_and_crowd.py
+# Unit tests that start databases and stores, kill processes and cut power: not in `make unit`,
+# which takes a minute.
+LOG := tests/unit/prediction_log
+SLOW := tests/unit/batch/test_crew.py tests/unit/batch/test_resume.py tests/unit/batch/test_s3.py \
+	$(LOG)/test_clock_and_crowd.py $(LOG)/test_crash_states.py $(LOG)/test_damaged_files.py \
+	$(LOG)/test_killed_under_load.py $(LOG)/test_s3_faults.py $(LOG)/test_shipping_faults.py \
+	$(LOG)/sinks/test_compaction.py $(LOG)/sinks/test_conformance.py \
+	$(LOG)/sinks/test_mlflow_artifacts.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test unit lint compat soak lock clean

@@ -148,6 +148,7 @@ def answers(port: int) -> bool:
         return False
 
 
+@pytest.mark.soak
 def test_a_real_server_that_is_killed_and_comes_back(tmp_path, mlflow_url, monkeypatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with socket.socket() as probe:
