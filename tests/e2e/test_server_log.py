@@ -65,7 +65,10 @@ def payload(rows: list[Row], **params: Any) -> dict[str, Any]:
 def test_a_server_ships_its_log_and_closes_it(site: Site, serve: Serve, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/sink.sqlite"
     arguments = ["--env-manager", "local", "-w", "2"]
-    server = serve(configured(tmp_path, sink=url), arguments=arguments)
+    # As a process has it that was started by another server.
+    counted = {"PROMETHEUS_MULTIPROC_DIR": f"{tmp_path}/asfitted-metrics-of-another"}
+    folder = configured(tmp_path, sink=url)
+    server = serve(folder, arguments=arguments, variables=counted)
     for row in site.rows[:20]:
         assert server.ask(payload([row]))[0] == 200
     # More than the server scores at once: a journal of its own.

@@ -11,6 +11,7 @@ from typing import Any
 from asfitted.scoring import FittedModel
 
 _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_PREFIX = "asfitted-metrics-"
 
 
 def _share_among_workers() -> None:
@@ -19,8 +20,10 @@ def _share_among_workers() -> None:
     The client decides where it counts when it is first imported, by this
     variable; workers of one uvicorn are children of one process.
     """
-    if _FOLDER_VARIABLE not in os.environ:
-        name = f"asfitted-metrics-{os.getuid()}-{os.getppid()}-{_born(os.getppid())}"
+    inherited = Path(os.environ.get(_FOLDER_VARIABLE, _PREFIX)).name
+    if inherited.startswith(_PREFIX):
+        # Of no one, or of a server that has started this one.
+        name = f"{_PREFIX}{os.getuid()}-{os.getppid()}-{_born(os.getppid())}"
         folder = Path(tempfile.gettempdir()) / name
         folder.mkdir(mode=0o700, exist_ok=True)
         os.environ[_FOLDER_VARIABLE] = str(folder)

@@ -78,7 +78,7 @@ def openapi(model: FittedModel) -> Document:
                 "Row": row,
                 "Request": _request(model.contract),
                 "Answer": _answer(model),
-                "Ready": _object({"ready": {"const": True}}),
+                "Ready": _object({"ready": {"const": True}, "recording": {"type": "boolean"}}),
                 "Refusal": _REFUSAL,
             },
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
