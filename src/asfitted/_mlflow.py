@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from asfitted.errors import RegistryError, StoreUnavailable
+from asfitted.errors import RegistryError, StoreUnavailable, without_secrets
 
 # MLflow's client says INTERNAL_ERROR for every connection that failed, and its server
 # for every fault of its own: either way nothing is known about the model, and a retry
@@ -39,12 +39,12 @@ def asking_mlflow(where: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        said = str(error).splitlines()[0][:500]
+        said = without_secrets(str(error).splitlines()[0][:500])
         if error.error_code in _MAY_PASS:
             raise _unavailable(said, where) from error
         raise RegistryError(f"MLflow refuses: {said}", where) from error
     except (requests.RequestException, sqlalchemy.exc.SQLAlchemyError) as error:
-        raise _unavailable(str(error).splitlines()[0], where) from error
+        raise _unavailable(without_secrets(str(error).splitlines()[0]), where) from error
 
 
 def _unavailable(said: str, where: str) -> StoreUnavailable:

@@ -164,7 +164,7 @@ class Log(_Section):
 
     @model_validator(mode="after")
     def _holds_no_secret(self) -> Log:
-        if re.search(r"://[^/@]*:[^/@]+@|[?&]password=", self.sink or ""):
+        if re.search(r"://[^@]*:[^@]+@|[?&]password=", self.sink or ""):
             raise ValueError(
                 f"a password in log.sink; leave it to PGPASSWORD or ~/.pgpass, "
                 f"or give the whole URL in {SINK_VARIABLE}"

@@ -34,10 +34,22 @@ what, where and the mend. Exit codes are those of the command line: 0 pass, 1 bu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 SHOWN_VIOLATIONS = 5
+
+
+def without_secrets(text: str) -> str:
+    """Return what somebody else's library says, without user and password of URLs in it.
+
+    Examples
+    --------
+    >>> without_secrets("no answer from http://ann:s3cret@db:5000/api")
+    'no answer from http://db:5000/api'
+    """
+    return re.sub(r"://[^\s/@]*@", "://", text)
 
 
 class AsfittedError(Exception):

@@ -49,7 +49,7 @@ class About:
 
 
 def table(
-    contract: DataContract, ids: Sequence[str], keys: pd.DataFrame, outputs: pd.DataFrame
+    contract: DataContract, ids: Sequence[str] | None, keys: pd.DataFrame, outputs: pd.DataFrame
 ) -> pa.Table:
     """Return the answers as they are written: ids where recorded, keys, outputs.
 
@@ -57,12 +57,14 @@ def table(
     ----------
     contract : DataContract
         Says the types of the keys, so that every chunk has the same.
-    ids : sequence of str, of length n_rows or 0
+    ids : sequence of str, of length n_rows, or None where nothing is recorded
     keys : DataFrame of shape (n_rows, n_keys)
         Conformed.
     outputs : DataFrame of shape (n_rows, n_outputs)
     """
-    columns: dict[str, Any] = {"prediction_id": pa.array(ids, pa.string())} if ids else {}
+    columns: dict[str, Any] = {}
+    if ids is not None:
+        columns["prediction_id"] = pa.array(ids, pa.string())
     for name in keys.columns:
         column = contract.columns[name]
         kind = _TYPES.get(column.kind)

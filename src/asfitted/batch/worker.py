@@ -86,11 +86,13 @@ class Worker:
         parts.write_part(self.job.part(chunk.number), table, about)
         return about, reasons
 
-    def _recorded(self, number: int, answers: answering.Answers) -> tuple[list[str], pd.DataFrame]:
+    def _recorded(
+        self, number: int, answers: answering.Answers
+    ) -> tuple[list[str] | None, pd.DataFrame]:
         """Return (ids, outputs) of a chunk once it is on record, whoever recorded it."""
         recorder, outputs, job = self.recorder, answers.outputs, self.job
         if recorder is None:
-            return [], outputs
+            return None, outputs
         batch_id, since_us = job.batch_id(number), job.since_us(number)
         search = job.may_be_recorded(number)
         if answers.reasons.errors and not (
@@ -117,8 +119,25 @@ def in_file(chunk: Chunk, frame: pd.DataFrame, look: Callable[[pd.DataFrame], An
     except AsfittedError:
         raise
     except Exception as error:
+        row = chunk.start + _first_failing(frame, look)
         raise ModelFailed(
-            f"the model fails on rows that the contract allows ({type(error).__name__})",
-            f"{chunk.file}, rows {chunk.start} to {chunk.start + chunk.n_rows - 1}",
-            "call predict on them in a notebook: what it says may hold values, so it is not here",
+            f"the model fails on a row that the contract allows ({type(error).__name__})",
+            f"{chunk.file}, row {row}",
+            "call predict on it in a notebook: what it says may hold values, so it is not here",
         ) from error
+
+
+def _first_failing(frame: pd.DataFrame, look: Callable[[pd.DataFrame], Any]) -> int:
+    """Return the first row, or the first of a few, without which the rows before do not fail."""
+    first, last = 0, len(frame)
+    while last - first > 1:
+        middle = (first + last) // 2
+        try:
+            look(frame.iloc[first:middle])
+        except AsfittedError:
+            first = middle
+        except Exception:
+            last = middle
+        else:
+            first = middle
+    return first

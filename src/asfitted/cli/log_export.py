@@ -51,7 +51,14 @@ def export(
     if query.table == "refusals" and (features or outcomes):
         raise click.UsageError("a refused request has no features and no outcome")
     ending = output.suffix.removeprefix(".")
-    chosen = form or (ending if ending in get_args(Form) else "parquet")
+    if form is None and ending and ending not in get_args(Form) and not output.is_dir():
+        raise click.UsageError(
+            f"no format is called {ending}: end the name in .{', .'.join(get_args(Form))}, "
+            "or say --format"
+        )
+    chosen = form or ending or "parquet"
+    if output.is_dir():
+        chosen = form or "parquet"
     if output.is_dir():
         output = output / f"{query.table}.{chosen}"
     place = place_from(options)

@@ -13,6 +13,7 @@ from asfitted.cli.durations import Duration
 from asfitted.cli.log_options import place_from, placed
 from asfitted.cli.log_output import as_json as as_json_records
 from asfitted.cli.log_place import Problems
+from asfitted.cli.log_table import flat
 from asfitted.config import SINK_VARIABLE, load_config
 from asfitted.prediction_log import words
 from asfitted.prediction_log.query import Query
@@ -102,7 +103,10 @@ def removals(as_json: bool, **options: Any) -> None:
             counts = " and ".join(f"{n:,} {table}" for table, n in each["counts"].items())
             why = f": {each['reason']}" if each["reason"] else ""
             when = words.moment(each["removed_at"])
-            click.echo(f"{when} UTC  {each['kind']}  {counts}, by {each['who']}{why}")
+            span = each["condition"] if each["kind"] == "gap" else {}
+            during = f", {span['since']} to {span['until']}" if span else ""
+            line = f"{when} UTC  {each['kind']}  {counts}{during}, by {each['who']}{why}"
+            click.echo(flat(line))
     problems.exit()
 
 

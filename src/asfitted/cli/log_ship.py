@@ -192,7 +192,7 @@ def _as_text(found: LogStats) -> str:
     whole = found.as_dict()
     lines = [f"{found.sink}"]
     for writer in found.writers:
-        parts = [f"{writer.recorded} on record, {writer.shipped} shipped"]
+        parts = [f"{writer.recorded} written, {writer.shipped} shipped"]
         if writer.backlog:
             parts.append(f"{writer.backlog} to ship, the oldest {writer.backlog_s:.0f} s old")
         parts += [f"{writer.quarantined} in quarantine"] * bool(writer.quarantined)
@@ -201,7 +201,7 @@ def _as_text(found: LogStats) -> str:
         parts += [f"NOT READABLE: {writer.problem}"] * bool(writer.problem)
         lines.append(f"  {writer.writer}: {'; '.join(parts)}")
     lines.append(
-        f"  together: {whole['recorded']} on record, {whole['shipped']} shipped, "
+        f"  together: {whole['recorded']} written, {whole['shipped']} shipped, "
         f"{whole['backlog']} to ship, {whole['quarantined']} in quarantine"
     )
     if found.status.error:

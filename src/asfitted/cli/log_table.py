@@ -137,17 +137,17 @@ def _below(record: Record) -> str:
 
 def _natural(rows: Sequence[Mapping[str, str]]) -> dict[str, int]:
     """Return the width that each column needs; 0 for one that is empty throughout."""
-    widths = {name: max(cell_len(_flat(row.get(name, ""))) for row in rows) for name in rows[0]}
+    widths = {name: max(cell_len(flat(row.get(name, ""))) for row in rows) for name in rows[0]}
     return {name: max(width, cell_len(name)) if width else 0 for name, width in widths.items()}
 
 
 def _cut(text: str, width: int) -> str:
-    text = _flat(text)
+    text = flat(text)
     if cell_len(text) <= width:
         return set_cell_size(text, width)
     return set_cell_size(text, width - 1) + "…"
 
 
-def _flat(text: str) -> str:
+def flat(text: str) -> str:
     """Return `text` on one line; a caller's text must not steer the terminal either."""
     return "".join(c if c.isprintable() else "⏎" if c == "\n" else "�" for c in text)

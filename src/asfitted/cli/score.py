@@ -81,14 +81,15 @@ def score(
             progress=progress,
         )
     identity = model.identity
+    called = identity.name or "the model"
     if as_json:
         click.echo(json.dumps({"schema_version": 1, **asdict(said), "model": vars(identity)}))
         return
     version = f" version {identity.version}" if identity.version else ""
     counts = f"{said.rows:,} rows = {said.answered:,} answered + {said.refused:,} refused"
     if said.dry_run:
-        click.echo(f"dry run, nothing written: {counts} by {identity.name}{version}")
+        click.echo(f"dry run, nothing written: {counts} by {called}{version}")
         return
-    click.echo(f"{counts}, by {identity.name}{version} into {said.output}")
+    click.echo(f"{counts}, by {called}{version} into {said.output}")
     if said.refused_file is not None:
         click.echo(f"refused rows: {said.refused_file}")

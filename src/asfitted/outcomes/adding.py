@@ -142,6 +142,13 @@ def add_outcomes(
     path = Path(outcomes) if isinstance(outcomes, (str, os.PathLike)) else None
     frame: Any = outcomes if path is None else read_table(path, contract)
     key_names = _key_names(frame, keys, contract)
+    strangers = [n for n in key_names if contract is not None and n not in contract.keys]
+    if strangers:
+        assert contract is not None
+        raise ConfigError(
+            f"{strangers[0]} is no key of the contract",
+            mend=f"its keys are {', '.join(contract.keys) or 'none: join by prediction_id'}",
+        )
     targets = list(contract.target) if contract is not None else []
     asked = [outcome] if isinstance(outcome, str) else list(outcome or targets or ["outcome"])
     if targets and asked != targets:

@@ -56,12 +56,15 @@ def _hashes(text: str, _key: str) -> frozenset[str]:
 def same(value: Any, wanted: Any) -> bool:
     """Whether a key on record is the one that is asked for, which is not hashed itself.
 
-    Without ASFITTED_HASH_KEY no hashed key is.
+    Raises
+    ------
+    ConfigError
+        Where it is hashed on record, and without ASFITTED_HASH_KEY nobody can tell.
     """
     if value is None or wanted is None:
         return value is wanted
     if spelled(value) == spelled(wanted):
         return True
-    if not is_hashed(value) or not os.environ.get(KEY_VARIABLE):
+    if not is_hashed(value):
         return False
     return value in hashes(wanted)

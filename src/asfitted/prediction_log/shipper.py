@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from asfitted.errors import AsfittedError, StoreUnavailable
+from asfitted.errors import AsfittedError, StoreUnavailable, without_secrets
 from asfitted.prediction_log.place import journal_files, make_folder
 from asfitted.prediction_log.reader import warn
 from asfitted.prediction_log.shipping_compaction import Compactor
@@ -90,7 +90,8 @@ class Shipper:
         with contextlib.ExitStack() as stack:
             try:
                 make_folder(self.folder)
-                stack.callback(FolderLock(self.folder).close)
+                self._lock = FolderLock(self.folder)
+                stack.callback(self._lock.close)
                 self._state = ShippingState(self.folder, name)
                 stack.callback(self._state.close)
                 finish_removals(self.folder, self._state)
@@ -109,6 +110,10 @@ class Shipper:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def is_lost(self) -> bool:
+        """Whether its folder was moved away or deleted: another shipper is needed then."""
+        return self._lock.is_gone()
 
     def ship(
         self,
@@ -145,6 +150,8 @@ class Shipper:
             )
 
         try:
+            if self.is_lost():
+                raise StoreUnavailable("the log's folder was moved away", str(self.folder))
             sent, more = 0, True
             while more:
                 # While rows are taken out of the log none may be on its way to the sink.
@@ -281,4 +288,4 @@ class Shipper:
 
 def _unavailable(error: Exception, where: str) -> StoreUnavailable:
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return StoreUnavailable(f"the log cannot be shipped: {reason}", where)
+    return StoreUnavailable(f"the log cannot be shipped: {without_secrets(reason)}", where)

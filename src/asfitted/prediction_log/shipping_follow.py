@@ -29,6 +29,11 @@ def follow(shipper: Shipper, stop: threading.Event) -> AsfittedError | None:
     -------
     AsfittedError or None
         What kept the rest from being shipped at the end; it stays in the journals.
+
+    Raises
+    ------
+    StoreUnavailable
+        Where the folder was moved away: what is there now needs a shipper of its own.
     """
     failures, full_at = 0, -1e300
     while not stop.is_set():
@@ -41,6 +46,8 @@ def follow(shipper: Shipper, stop: threading.Event) -> AsfittedError | None:
                 full_at = time.monotonic()
             shipper.compact(stop)
         except AsfittedError as error:
+            if shipper.is_lost():
+                raise
             _log.warning("%s", error)
             pause_s = pause(failures)
             failures += 1

@@ -28,7 +28,8 @@ class FolderLock:
     """
 
     def __init__(self, folder: Path, name: str = LOCK_NAME) -> None:
-        descriptor = os.open(folder / name, os.O_CREAT | os.O_RDWR, 0o600)
+        self._path = folder / name
+        descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
         try:
             if sys.platform == "win32":
                 import msvcrt
@@ -42,6 +43,16 @@ class FolderLock:
             os.close(descriptor)
             raise StoreUnavailable(_HELD[name], str(folder)) from error
         self._descriptor: int | None = descriptor
+
+    def is_gone(self) -> bool:
+        """Whether the file that is locked has another place now, and others could lock theirs."""
+        assert self._descriptor is not None
+        try:
+            named = os.stat(self._path)
+        except OSError:
+            return True
+        held = os.fstat(self._descriptor)
+        return (named.st_dev, named.st_ino) != (held.st_dev, held.st_ino)
 
     def close(self) -> None:
         """Release it; a second time does nothing."""

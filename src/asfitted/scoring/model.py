@@ -165,9 +165,8 @@ class FittedModel:
         with of_model(self._resources) if self._resources is not None else nullcontext():
             if len(conformed):
                 return self.scorer.score(conformed)
-            # No estimator takes an empty table. One row of defaults would have
-            # to be invented to learn the columns, so there are none to show.
-            return pd.DataFrame({outputs.PREDICTION: []})
+            # No estimator takes an empty table.
+            return outputs.none(self.scorer.estimator)
 
     def conform(self, frame: pd.DataFrame) -> Conformed:
         """Return `frame` as the pipeline must see it, keys and findings beside it.

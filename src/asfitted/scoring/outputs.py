@@ -62,6 +62,25 @@ def name_outputs(estimator: Any, results: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def none(estimator: Any) -> pd.DataFrame:
+    """Return the outputs of no rows: the same columns, as far as the estimator tells them."""
+    classes = getattr(estimator, "classes_", None)
+    several = isinstance(classes, list)
+    n_targets = len(classes) if several else int(getattr(estimator, "n_outputs_", 1))  # type: ignore[arg-type]
+    first = classes[0] if several else classes  # type: ignore[index]
+    kind = np.asarray(first).dtype if first is not None else np.dtype("float64")
+    shape = (0, n_targets) if n_targets > 1 else (0,)
+    results: dict[str, Any] = {"predict": np.empty(shape, kind)}
+    for method in methods(estimator)[1:]:
+        if several:
+            results[method] = [np.empty((0, len(labels))) for labels in classes]  # type: ignore[union-attr]
+        elif method == "predict_proba" or (classes is not None and len(classes) > 2):
+            results[method] = np.empty((0, len(classes)))  # type: ignore[arg-type]
+        else:
+            results[method] = np.empty(0)
+    return name_outputs(estimator, results)
+
+
 def _probabilities(estimator: Any, result: Any) -> dict[str, Any]:
     classes = estimator.classes_
     if isinstance(result, list):

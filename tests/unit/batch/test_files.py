@@ -14,7 +14,7 @@ from batch_rows import raw, read, recording, refusals_on_record, write
 
 from asfitted import FittedModel, read_log
 from asfitted.batch import score_file
-from asfitted.errors import ConfigError, ContractViolation
+from asfitted.errors import ConfigError, ContractViolation, ModelFailed
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 7, 1000])
@@ -171,10 +171,36 @@ def test_a_file_of_no_rows(
     assert score_file(recorded, source, target).rows == 0
     got = read(target)
     assert len(got) == 0
-    assert {"id", "order", "prediction"} <= set(got)
+    full = tmp_path / f"full.{ending}"
+    score_file(recorded, write(raw(), tmp_path / f"full_in.{source_ending}"), full)
+    assert list(got) == list(read(full))
+    if ending == "parquet":
+        assert pq.read_schema(target).equals(pq.read_schema(full))
     wrong = write(raw().iloc[:0].rename(columns={"size": "siz"}), tmp_path / f"w.{source_ending}")
     with pytest.raises(ContractViolation, match="did you mean size"):
         score_file(recorded, wrong, target, overwrite=True)
+
+
+def test_a_row_that_the_model_fails_on_is_named_and_not_shown(
+    recorded: FittedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = FittedModel.score
+
+    def breaks(self: FittedModel, conformed: pd.DataFrame) -> pd.DataFrame:
+        if (conformed["size"] == 17 / 7).any():
+            raise KeyError("a secret of the row")
+        return score(self, conformed)
+
+    monkeypatch.setattr(FittedModel, "score", breaks)
+    source = write(raw(), tmp_path / "in.csv")
+    with pytest.raises(ModelFailed, match=r"(?s)\(KeyError\).*in\.csv, row 17\n") as failed:
+        score_file(recorded, source, tmp_path / "out.csv", max_refused=5)
+    assert "secret" not in str(failed.value)
+    assert failed.value.exit_code == 1
+    with pytest.raises(ModelFailed, match="row 17"):
+        score_file(recorded, source, tmp_path / "out.csv", chunk_rows=6)
+    monkeypatch.undo()
+    assert score_file(recorded, source, tmp_path / "out.csv", chunk_rows=6).answered == 25
 
 
 def test_a_key_that_misses_in_the_whole_first_chunk(model: FittedModel, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_ship_then_stats_then_query(home, capsys) -> None:
 def test_stats_for_a_person_say_what_is_wrong(home, capsys) -> None:
     code, out, _ = run(capsys, "log", "stats")
     assert code == 0
-    assert "5 on record, 0 shipped; 5 to ship" in out
+    assert "5 written, 0 shipped; 5 to ship" in out
     bad = f"sqlite:///{home / 'no' / 'where.db'}"
     assert run(capsys, "log", "ship", "--sink", bad)[0] == 4
     out = run(capsys, "log", "stats", "--sink", bad)[1]

@@ -194,6 +194,17 @@ def test_hashed_keys_join_without_being_told(log, monkeypatch) -> None:
         add_outcomes(path, keys="customer")
 
 
+def test_a_hashed_key_is_not_looked_for_in_vain(log, monkeypatch) -> None:
+    """Without the secret nobody can tell, and "none" would be taken for an answer."""
+    monkeypatch.setenv("ASFITTED_HASH_KEY", "secret")
+    policy = FieldPolicy({"customer": "hash"})
+    predict(log, [17], policy=policy)
+    assert len(read_log(key={"customer": "17"})) == 1
+    monkeypatch.delenv("ASFITTED_HASH_KEY")
+    with pytest.raises(ConfigError, match="ASFITTED_HASH_KEY"):
+        read_log(key={"customer": "17"})
+
+
 def test_a_dropped_key_cannot_be_joined_by(log) -> None:
     predict(log, [1])
     frame = pd.DataFrame({"customer": [1], "outcome": [1]})
@@ -223,6 +234,14 @@ def test_one_bad_row_and_nothing_is_written(log, frame, options, rows) -> None:
     with pytest.raises(ContractViolation) as caught:
         add_outcomes(pd.DataFrame(given), **options)
     assert [violation.rows for violation in caught.value.violations] == [rows]
+    assert on_record(log) == []
+
+
+def test_a_key_that_the_contract_has_not_is_refused(log) -> None:
+    predict(log, [1])
+    frame = pd.DataFrame({"custmer": [1], "late": [1]})
+    with pytest.raises(ConfigError, match=r"(?s)custmer is no key.*its keys are .*customer"):
+        add_outcomes(frame, keys="custmer", contract=CONTRACT)
     assert on_record(log) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -390,6 +391,30 @@ def test_a_thread_ships_while_a_journal_is_written(folder, url) -> None:
         ids = [each for _ in range(50) for each in journal.append(batch(3))]
         assert shipping.stop(60)
     assert [r["prediction_id"] for r in in_sink(url)] == ids
+
+
+def test_a_folder_that_is_moved_away_has_a_new_shipper(folder, url) -> None:
+    shipping = start_shipping(folder, url)
+    with Journal(folder) as journal:
+        journal.append(batch(1))
+        assert comes_true(lambda: len(in_sink(url)) == 1)
+        moved = folder.rename(folder.with_name("moved"))
+        ids = journal.append(batch(2))
+        assert comes_true(lambda: len(in_sink(url)) == 3)
+        assert shipping.stop(60)
+    assert {r["prediction_id"] for r in in_sink(url)} >= set(ids)
+    assert (folder / "shipping.sqlite").exists()
+    with Shipper(moved, url) as shipper:
+        assert shipper.ship() == 0  # nobody holds the old one, and it is shipped
+
+
+def comes_true(is_so) -> bool:
+    until = time.monotonic() + 30
+    while not is_so():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def test_a_thread_whose_sink_cannot_be_lets_the_journal_be(folder, tmp_path, caplog) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
@@ -139,3 +140,27 @@ def test_a_predict_fn_that_cannot_be_served(estimator, predict_fn, said) -> None
     with pytest.raises(SaveRefused, match=said) as error:
         outputs.refuse_predict_fn(estimator, predict_fn)
     assert error.value.mend
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        LogisticRegression(),
+        LinearSVC(),
+        LinearRegression(),
+        RandomForestClassifier(3),
+        RidgeClassifier(),
+    ],
+)
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_outputs_of_no_rows_have_the_columns_of_some(estimator, classes) -> None:
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    y = np.array(["a", "b", "c"])[np.arange(60) % classes]
+    regression = type(estimator) is LinearRegression
+    fitted = clone(estimator).fit(X, np.arange(60.0) if regression else y)
+    said = {name: getattr(fitted, name)(X) for name in outputs.methods(fitted)}
+    some = outputs.name_outputs(fitted, said)
+    none = outputs.none(fitted)
+    assert len(none) == 0
+    assert list(none) == list(some)
+    assert none.dtypes.tolist() == some.dtypes.tolist()

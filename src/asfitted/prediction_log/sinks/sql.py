@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from asfitted.errors import ConfigError, StoreUnavailable
+from asfitted.errors import ConfigError, StoreUnavailable, without_secrets
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.sinks.protocol import Row, RowsRefused
 from asfitted.prediction_log.sinks.sql_schema import TABLE_OF, migrate
@@ -55,6 +56,8 @@ class SqlSink:
             if given.drivername == "postgresql":
                 given = given.set(drivername="postgresql+psycopg")
             self._sqlite = given.get_backend_name() == "sqlite"
+            in_memory = given.database in (None, "", ":memory:")
+            self._file = Path(str(given.database)) if self._sqlite and not in_memory else None
             if self._sqlite:
                 options: dict[str, Any] = {
                     "timeout": _SQLITE_BUSY_S,
@@ -95,6 +98,9 @@ class SqlSink:
 
     def read(self, query: Query) -> Iterator[Row]:
         """See `Sink.read`; rows are fetched a thousand at a time."""
+        if self._file is not None and not self._file.exists():
+            # Looking makes no database.
+            return
         target = TABLE_OF[query.table]
         order = [target.c[name] for name in (TIME_OF[query.table], "writer", "sequence")]
         select = sa.select(target).order_by(
@@ -244,4 +250,4 @@ def _condition(column: sa.Column[Any], operator: str, value: Any) -> sa.ColumnEl
 
 def _first_line(error: BaseException) -> str:
     # What follows may quote the row.
-    return (str(error) or type(error).__name__).partition("\n")[0]
+    return without_secrets((str(error) or type(error).__name__).partition("\n")[0])

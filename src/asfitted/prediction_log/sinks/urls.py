@@ -36,6 +36,7 @@ def open_sink(url: str) -> Sink:
     scheme = _scheme(url)
     if not url:
         raise ConfigError("no sink is named", "log.sink", _MEND)
+    _refuse_ambiguous(url)
     if scheme in {"", "file"}:
         from asfitted.prediction_log.sinks.compaction import MergingParquetSink
         from asfitted.prediction_log.sinks.disk import DiskStore
@@ -66,6 +67,24 @@ def open_sink(url: str) -> Sink:
     )
 
 
+def _refuse_ambiguous(url: str) -> None:
+    """Refuse a URL of which libraries would read different parts as host and password."""
+    rest = url.partition("://")[2]
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if rest.count("@") > 1 or ("@" in rest and "@" not in authority):
+        raise ConfigError(
+            "the sink's URL has an @, / , ? or # within its user or password",
+            public_name(url),
+            "write them as %40, %2F, %3F and %23",
+        )
+    if _scheme(url) == "file" and authority not in {"", "localhost"}:
+        raise ConfigError("a file:// URL names a host", public_name(url), "file:///folder")
+    try:
+        urlsplit(url).port  # noqa: B018  reading it is what checks it
+    except ValueError as error:
+        raise ConfigError("the sink's URL is none", public_name(url), _MEND) from error
+
+
 def folder_of(url: str) -> Path:
     """Return the absolute folder that a ``file:`` URL or a plain path names."""
     if _scheme(url) == "file":
@@ -92,8 +111,8 @@ def public_name(url: str) -> str:
     if scheme.partition("+")[0] == "sqlite":
         path = url.partition(":///")[2].partition("?")[0]
         return f"{scheme}:///{os.path.abspath(path)}"
-    rest = url.partition("://")[2].partition("?")[0]
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    rest = url.partition("://")[2].rpartition("@")[2].partition("?")[0]
+    return f"{scheme}://{rest}"
 
 
 def _scheme(url: str) -> str:
