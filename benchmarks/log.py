@@ -211,18 +211,29 @@ def seconds(write: Callable[[Any], Any], what: Any) -> float:
     return time.perf_counter() - started
 
 
+def measured(ours: Any, theirs: Any, make: Any, size: int, rounds: int) -> tuple[float, float]:
+    """Return the medians in seconds. Small calls come in bursts, since two files that
+    are synced by turns wait for each other's blocks too."""
+    seen: tuple[list[float], list[float]] = ([], [])
+    for turn in range(rounds + 1):
+        for times, write, what in ((seen[0], ours, make), (seen[1], theirs, rows_of)):
+            given = [what(size) for _ in range({1: 40, 100: 10}.get(size, 1))]
+            taken = [seconds(write, one) for one in given]
+            times += taken if turn else []
+    return statistics.median(seen[0]), statistics.median(seen[1])
+
+
 def measure(folder: Path, rounds: int) -> list[dict[str, Any]]:
     lines = []
-    with pairs(folder) as found:
-        for size in SIZES:
-            times = rounds * 40 if size == 1 else rounds * 4 if size == 100 else rounds
+    for size in SIZES:
+        # New places for each size: a folder of many small files takes long to list.
+        place = folder / str(size)
+        for part in ("a", "b"):
+            (place / part).mkdir(parents=True)
+        with pairs(place) as found:
             for name, (ours, theirs) in found.items():
-                seen: list[tuple[float, float]] = []
-                for _ in range(times + 1):
-                    mine = batch(size) if name.startswith("journal") else rows_of(size)
-                    bare = rows_of(size)
-                    seen.append((seconds(ours, mine), seconds(theirs, bare)))
-                a, b = (statistics.median(column) for column in zip(*seen[1:], strict=True))
+                make = batch if name.startswith("journal") else rows_of
+                a, b = measured(ours, theirs, make, size, rounds)
                 lines.append(
                     {
                         "what": name,
@@ -267,8 +278,6 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="asfitted-bench-") as name:
         folder = Path(name)
-        for part in ("a", "b"):
-            (folder / part).mkdir()
         report(measure(folder, given.rounds), given.output)
 
 

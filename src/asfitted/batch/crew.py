@@ -27,7 +27,7 @@ from asfitted.scoring import FittedModel
 Result = tuple[About, Reasons]
 
 # From here on it pays to load the model once more for each process.
-WORTH_ROWS = 100_000
+WORTH_ROWS = 300_000
 # So many chunks are begun for a process that is about to finish one.
 _AHEAD = 2
 

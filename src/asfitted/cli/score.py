@@ -32,7 +32,7 @@ from asfitted.cli.score_progress import showing
 @click.option(
     "--jobs",
     type=click.IntRange(1),
-    help="Processes that answer.  [default: one per processor from 100,000 rows on]",
+    help="Processes that answer.  [default: one per processor from 300,000 rows on]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace outputs that are there.")
 @click.option("--dry-run", is_flag=True, help="Look at the first rows of each file, write nothing.")
