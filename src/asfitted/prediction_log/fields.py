@@ -13,6 +13,8 @@ from typing import Any, Literal, get_args
 from asfitted.errors import ConfigError
 
 KEY_VARIABLE = "ASFITTED_HASH_KEY"
+# Keys of before, apart by spaces: nothing is written with them, and what was is still found.
+OLD_KEYS_VARIABLE = "ASFITTED_OLD_HASH_KEYS"
 
 Action = Literal["keep", "hash", "drop"]
 # From the mildest to the strictest.
@@ -108,12 +110,15 @@ class FieldPolicy:
 
     def _hash(self, value: Any) -> str | None:
         """Return the keyed hash of the canonical JSON of `value`; null stays null."""
-        if value is None:
-            return None
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)  # 7 and 7.0 are one value, whichever door it came through
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-        return f"hmac-sha256:{hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()}"
+        return None if value is None else keyed_hash(value, self._key)
+
+
+def keyed_hash(value: Any, key: bytes) -> str:
+    """Return what stands on record in the place of a hashed `value`."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # 7 and 7.0 are one value, whichever door it came through
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return f"hmac-sha256:{hmac.new(key, text.encode(), hashlib.sha256).hexdigest()}"
 
 
 def strictest(a: FieldPolicy, b: FieldPolicy) -> FieldPolicy:

@@ -8,7 +8,7 @@ import os
 from functools import lru_cache
 from typing import Any
 
-from asfitted.prediction_log.fields import KEY_VARIABLE, FieldPolicy
+from asfitted.prediction_log.fields import KEY_VARIABLE, OLD_KEYS_VARIABLE, FieldPolicy, keyed_hash
 
 _HASHED = "hmac-sha256:"
 
@@ -36,21 +36,25 @@ def is_hashed(value: Any) -> bool:
 def hashes(value: Any) -> frozenset[str]:
     """Return what the log holds of a hashed `value`: as a text, and as what the text spells.
 
+    Under ASFITTED_HASH_KEY and under each of ASFITTED_OLD_HASH_KEYS.
+
     Raises
     ------
     ConfigError
         Where ASFITTED_HASH_KEY is not set.
     """
-    return _hashes(spelled(value), os.environ.get(KEY_VARIABLE, ""))
+    FieldPolicy({"key": "hash"})
+    keys = [os.environ[KEY_VARIABLE], *os.environ.get(OLD_KEYS_VARIABLE, "").split()]
+    return _hashes(spelled(value), tuple(keys))
 
 
 @lru_cache(maxsize=4096)
-def _hashes(text: str, _key: str) -> frozenset[str]:
+def _hashes(text: str, keys: tuple[str, ...]) -> frozenset[str]:
     candidates: list[Any] = [text]
     with contextlib.suppress(ValueError):
         candidates.append(json.loads(text))
-    policy = FieldPolicy({"key": "hash"})
-    return frozenset(policy.apply({"key": value})["key"] for value in candidates)
+    secrets = [key.encode("utf-8", "surrogateescape") for key in keys]
+    return frozenset(keyed_hash(v, key) for v in candidates if v is not None for key in secrets)
 
 
 def same(value: Any, wanted: Any) -> bool:

@@ -194,6 +194,22 @@ def test_hashed_keys_join_without_being_told(log, monkeypatch) -> None:
         add_outcomes(path, keys="customer")
 
 
+def test_what_was_hashed_with_the_key_of_before_is_found(log, monkeypatch) -> None:
+    for key, customer in (("first", 17), ("second", 18)):
+        monkeypatch.setenv("ASFITTED_HASH_KEY", key)
+        at = NOW + timedelta(seconds=customer)
+        predict(log, [customer], policy=FieldPolicy({"customer": "hash"}), scored_at=at)
+    assert len(read_log(key={"customer": "17"})) == 0
+    monkeypatch.setenv("ASFITTED_OLD_HASH_KEYS", "zeroth first")
+    found = [len(read_log(key={"customer": str(n)})) for n in (17, 18, 19)]
+    assert found == [1, 1, 0]
+    report = add_outcomes(pd.DataFrame({"customer": [17, 18], "outcome": [1, 0]}), keys="customer")
+    assert report.matched == [0, 1]
+    assert read_log(outcomes=True)["outcome"].tolist() == [1, 0]
+    erase(Place(log, None), {"customer": "17"}, reason="asked", who="me")
+    assert [one["keys"] == {} for one in records(log, Query())] == [True, False]
+
+
 def test_a_hashed_key_is_not_looked_for_in_vain(log, monkeypatch) -> None:
     """Without the secret nobody can tell, and "none" would be taken for an answer."""
     monkeypatch.setenv("ASFITTED_HASH_KEY", "secret")
