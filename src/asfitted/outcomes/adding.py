@@ -150,6 +150,8 @@ def add_outcomes(
             mend=f"its keys are {', '.join(contract.keys) or 'none: join by prediction_id'}",
         )
     targets = list(contract.target) if contract is not None else []
+    if contract is not None and not targets:
+        on_problem("the contract has no target: the outcomes are held to no rule")
     asked = [outcome] if isinstance(outcome, str) else list(outcome or targets or ["outcome"])
     if targets and asked != targets:
         raise ConfigError(

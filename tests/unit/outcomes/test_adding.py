@@ -253,6 +253,15 @@ def test_one_bad_row_and_nothing_is_written(log, frame, options, rows) -> None:
     assert on_record(log) == []
 
 
+def test_a_contract_without_a_target_says_so(log) -> None:
+    predict(log, [1])
+    told: list[str] = []
+    frame = pd.DataFrame({"customer": [1], "outcome": ["maybe"]})
+    bare = CONTRACT.model_copy(update={"target": {}})
+    add_outcomes(frame, contract=bare, on_problem=told.append)
+    assert told == ["the contract has no target: the outcomes are held to no rule"]
+
+
 def test_a_key_that_the_contract_has_not_is_refused(log) -> None:
     predict(log, [1])
     frame = pd.DataFrame({"custmer": [1], "late": [1]})

@@ -23,6 +23,7 @@ from asfitted.prediction_log.shipper import Shipper
 from asfitted.prediction_log.shipping_state import FILE_NAME
 from asfitted.prediction_log.shipping_stats import log_stats
 from asfitted.prediction_log.sinks import open_sink, sink_records
+from asfitted.prediction_log.sinks.conformance import prediction
 from asfitted.prediction_log.tables import TABLES
 
 ONE = Outcome(
@@ -126,7 +127,7 @@ def test_tables_of_the_version_before_are_moved_on(tmp_path) -> None:
     url = f"sqlite:///{tmp_path / 'sink.sqlite'}"
     write(tmp_path / "log")
     with closing(open_sink(url)) as sink:
-        list(sink.read(Query()))
+        sink.write("predictions", [prediction("w", 1)])
     with closing(sqlite3.connect(tmp_path / "sink.sqlite")) as connection:
         connection.executescript(
             "DROP TABLE outcomes; DROP TABLE removals;"

@@ -100,6 +100,8 @@ class SqlSink:
         """See `Sink.read`; rows are fetched a thousand at a time."""
         if self._file is not None and not self._file.exists():
             # Looking makes no database.
+            if not self._file.parent.is_dir():
+                raise StoreUnavailable("the sink's folder is not there", self.name)
             return
         target = TABLE_OF[query.table]
         order = [target.c[name] for name in (TIME_OF[query.table], "writer", "sequence")]

@@ -106,7 +106,7 @@ def test_migrations_make_what_the_code_expects(sql_url) -> None:
     scripts = ScriptDirectory(str(Path(sql_schema.__file__).parent / "migrations"))
     assert scripts.get_current_head() == sql_schema.HEAD
     with closing(open_sink(sql_url)) as sink:
-        list(sink.read(Query()))
+        sink.write("predictions", [prediction("w", 1)])
     engine = sa.create_engine(sql_url)
     with engine.connect() as connection:
         context = MigrationContext.configure(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from asfitted.config import Log
-from asfitted.errors import AsfittedError, ConfigError, without_secrets
+from asfitted.errors import AsfittedError, ConfigError, StoreUnavailable, without_secrets
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.shipper import Shipper
 from asfitted.prediction_log.shipping_stats import log_stats
@@ -86,3 +86,5 @@ def test_reading_makes_no_database(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/typo.sqlite"
     assert list(sink_records(url, Query())) == []
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(StoreUnavailable, match="folder is not there"):
+        list(sink_records(f"sqlite:///{tmp_path}/typo/sink.sqlite"))
