@@ -6,11 +6,11 @@ import os
 import sys
 
 import orjson
-import pandas as pd
 from fastapi import FastAPI, Request, Response
 
 sys.path.insert(0, os.path.dirname(__file__))
 import mlflow.sklearn
+from bench_steps import as_frame
 
 pipeline = mlflow.sklearn.load_model(os.environ["BARE_MODEL"])
 app = FastAPI()
@@ -19,11 +19,5 @@ app = FastAPI()
 @app.post("/invocations")
 async def invocations(request: Request) -> Response:
     split = orjson.loads(await request.body())["dataframe_split"]
-    frame = pd.DataFrame(split["data"], columns=split["columns"])
-    for name in frame.columns:
-        if name.startswith("n") and name != "note":
-            frame[name] = frame[name].astype("float64")
-    frame["at"] = pd.to_datetime(frame["at"])
-    frame = frame.where(frame.notna(), float("nan"))
-    answers = pipeline.predict_proba(frame).tolist()
+    answers = pipeline.predict_proba(as_frame(split)).tolist()
     return Response(orjson.dumps({"predictions": answers}), media_type="application/json")

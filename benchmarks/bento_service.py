@@ -15,9 +15,9 @@ from typing import Any
 
 import bentoml
 import cloudpickle
-import pandas as pd
 
 sys.path.insert(0, os.path.dirname(__file__))
+from bench_steps import as_frame
 
 
 @bentoml.service(workers=int(os.environ.get("BENTO_WORKERS", "1")))
@@ -28,10 +28,4 @@ class Pipeline:
 
     @bentoml.api(route="/invocations")
     def invocations(self, dataframe_split: dict[str, Any]) -> dict[str, Any]:
-        frame = pd.DataFrame(dataframe_split["data"], columns=dataframe_split["columns"])
-        for name in frame.columns:
-            if name.startswith("n") and name != "note":
-                frame[name] = frame[name].astype("float64")
-        frame["at"] = pd.to_datetime(frame["at"])
-        frame = frame.where(frame.notna(), float("nan"))
-        return {"predictions": self.pipeline.predict_proba(frame).tolist()}
+        return {"predictions": self.pipeline.predict_proba(as_frame(dataframe_split)).tolist()}

@@ -131,3 +131,16 @@ class Postgres:
         yield self.url(name)
         with psycopg.connect(self._dsn("postgres"), autocommit=True) as admin:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    """The URL of a new, empty database."""
+    with postgres.database() as url:
+        yield url

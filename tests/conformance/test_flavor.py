@@ -119,7 +119,8 @@ def seal(root: Path) -> None:
 
 def refused(
     kind: type[AsfittedError], call: Any, what: str, where: str = "", mend: str = ""
-) -> None:
+) -> AsfittedError:
+    """Return the error, of exactly this kind, with what, where and mend as they should be."""
     with pytest.raises(kind) as error:
         call()
     said = error.value
@@ -128,6 +129,7 @@ def refused(
     assert re.search(where, said.where), said.where
     assert re.search(mend, said.mend), said.mend
     assert said.mend
+    return said
 
 
 # --- what cannot be saved ---------------------------------------------------------
@@ -542,9 +544,11 @@ def test_what_mlflow_writes_beside_the_model_is_no_damage(copy) -> None:
 
 def test_a_folder_that_is_no_artifact(tmp_path) -> None:
     (tmp_path / "empty").mkdir()
-    refused(
+    error = refused(
         ArtifactDamaged, load(tmp_path / "empty"), "manifest.json is missing", "empty", "flavor"
     )
+    assert (error.code, error.exit_code) == ("artifact_damaged", 3)
+    assert list((tmp_path / "empty").iterdir()) == []
 
 
 def test_an_artifact_of_a_newer_format(copy) -> None:
@@ -552,13 +556,14 @@ def test_an_artifact_of_a_newer_format(copy) -> None:
     (copy / "manifest.json").write_text(
         json.dumps({**content, "format": layout.FORMAT + 1, "asfitted": "9.1"})
     )
-    refused(
+    error = refused(
         FormatTooNew,
         load(copy),
         f"has format {layout.FORMAT + 1}",
         str(copy),
         r"Asfitted 9\.1 or newer",
     )
+    assert (error.code, error.exit_code) == ("format_too_new", 3)
 
 
 def test_another_model_under_the_same_seal(copy, tmp_path) -> None:
@@ -566,7 +571,10 @@ def test_another_model_under_the_same_seal(copy, tmp_path) -> None:
     asfitted.save_model(other, tmp_path / "other", reference=ROWS)
     shutil.copy(tmp_path / "other" / "model.skops", copy / "model.skops")
     seal(copy)
-    refused(GoldenMismatch, load(copy), r"\d+ of 60 golden examples", str(copy), "train anew")
+    error = refused(
+        GoldenMismatch, load(copy), r"\d+ of 60 golden examples", str(copy), "train anew"
+    )
+    assert (error.code, error.exit_code) == ("golden_mismatch", 3)
 
 
 def test_another_contract_under_the_same_seal(copy) -> None:
@@ -602,22 +610,24 @@ SAID = "numpy {} instead of 1.0.1; no-such-package nothing instead of 3.2"
 
 
 def test_versions_that_differ_are_refused(elsewhere) -> None:
-    said = re.escape(SAID.format(metadata.version("numpy")))
-    refused(
+    said = SAID.format(metadata.version("numpy"))
+    error = refused(
         EnvironmentMismatch,
         load(elsewhere),
-        said,
+        re.escape(said),
         str(elsewhere),
         "pip install -r .*allow_versions",
     )
+    assert error.what.endswith(said), "nothing else differs"
 
 
 def test_versions_that_differ_in_this_process(artifact, monkeypatch) -> None:
     real = metadata.version
     monkeypatch.setattr(metadata, "version", lambda n: "0.1" if n == "scipy" else real(n))
-    refused(
+    error = refused(
         EnvironmentMismatch, load(artifact), f"scipy 0.1 instead of {real('scipy')}$", "", "pip"
     )
+    assert error.what.count(" instead of ") == 1
 
 
 def test_another_python(copy) -> None:
@@ -625,7 +635,8 @@ def test_another_python(copy) -> None:
     file.write_text(file.read_text().replace(".".join(map(str, sys.version_info[:3])), "3.9.1"))
     seal(copy)
     refused(EnvironmentMismatch, load(copy), r"python 3\.\d+\.\d+ instead of 3\.9\.1", "", "uv")
-    load(copy, allow_versions=["python"])()
+    permitted = load(copy, allow_versions=["python"])()
+    assert len(permitted.predict(ROWS)) == len(ROWS)
 
 
 def test_a_permission_for_one_package_is_none_for_another(elsewhere) -> None:

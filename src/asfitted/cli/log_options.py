@@ -42,20 +42,21 @@ _FORMS = (
 
 def filters(command: Command) -> Command:
     """Add the conditions of `Query` and the forms of output."""
-    return conditions(_with(command, _FORMS))
+    return conditions(with_options(command, _FORMS))
 
 
 def conditions(command: Command) -> Command:
     """Add the conditions of `Query`."""
-    return _with(command, _CONDITIONS)
+    return with_options(command, _CONDITIONS)
 
 
 def placed(command: Command) -> Command:
     """Add the options that say which log is meant."""
-    return _with(command, PLACE_OPTIONS)
+    return with_options(command, PLACE_OPTIONS)
 
 
-def _with(command: Command, options: Iterable[Callable[[Command], Command]]) -> Command:
+def with_options(command: Command, options: Iterable[Callable[[Command], Command]]) -> Command:
+    """Add options to a command, in their order."""
     for option in reversed(list(options)):
         command = option(command)
     return command

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from asfitted.cli.durations import Duration
-from asfitted.cli.log_options import place_from, placed
+from asfitted.cli.log_options import Command, place_from, placed, with_options
 from asfitted.cli.log_output import as_json as as_json_records
 from asfitted.cli.log_place import Problems
 from asfitted.cli.log_table import flat
@@ -41,17 +41,15 @@ _OPTIONS = (
 )
 
 
-def _with_options(command: Any) -> Any:
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+def _removal(command: Command) -> Command:
+    return with_options(command, _OPTIONS)
 
 
 @click.command()
 @click.option("--older-than", type=Duration(), required=True, metavar="400d")
 @click.option("--model", default="", help="Of this model only.")
 @click.option("--reason", default="", help="For the trace.")
-@_with_options
+@_removal
 def prune(older_than: timedelta, model: str, reason: str, who: str, **options: Any) -> None:
     """Delete what is older from journals and sink: predictions, refusals and outcomes.
 
@@ -70,7 +68,7 @@ def prune(older_than: timedelta, model: str, reason: str, who: str, **options: A
 @click.command()
 @click.option("--key", "keys", multiple=True, required=True, metavar="NAME=VALUE")
 @click.option("--reason", required=True, help="For the trace, such as the number of a request.")
-@_with_options
+@_removal
 def erase(keys: tuple[str, ...], reason: str, who: str, **options: Any) -> None:
     """Blank all that is on record of a subject, in journals, quarantine and sink.
 

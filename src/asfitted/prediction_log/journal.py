@@ -27,9 +27,9 @@ from asfitted.prediction_log.record import Batch, Outcome
 from asfitted.prediction_log.sink_writer import SinkWriter
 from asfitted.prediction_log.tables import Table
 
-_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 Durability = Literal["fsync", "os", "sink"]
 
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -117,7 +117,8 @@ class Journal:
         Raises
         ------
         RecordError
-            None of the rows is on record, and none will be.
+            None of the rows is on record, and none will be: but for a sink that is
+            waited for, and that took them and whose answer was lost.
         """
         return self.append_all([batch])[0]
 
@@ -132,7 +133,7 @@ class Journal:
         Raises
         ------
         RecordError
-            None of the rows of any call is on record, and none will be.
+            As `append`, for the rows of all calls.
         """
         encoded = [encode(batch) for batch in batches]
         rows = [row for call in encoded for row in call]
@@ -217,22 +218,24 @@ class Journal:
         A gap goes on record, and a file that is due is closed, so that it can be
         deleted once it is shipped; the next append opens another. Never raises.
         """
-        if self._gap is not None:
-            with contextlib.suppress(RecordError):
-                self._write(_Waiting("removals", []))
+        self._record_gap()
         with self._condition:
             if not self._writing and self._file is not None and self._file.is_due():
                 self._close_file()
 
     def close(self) -> None:
         """Close the file, with everything in it; a later append opens a new one."""
-        if self._gap is not None:
-            with contextlib.suppress(RecordError):
-                self._write(_Waiting("removals", []))
+        self._record_gap()
         with self._condition:
             while self._writing:
                 self._condition.wait()
             self._close_file()
+
+    def _record_gap(self) -> None:
+        if self._gap is not None:
+            with contextlib.suppress(RecordError):
+                # Whatever is committed takes the gap along.
+                self._write(_Waiting("removals", []))
 
     def _close_file(self) -> None:
         if self._closer is not None:
@@ -316,13 +319,13 @@ class Journal:
         self._file = self._closer = None
 
     def _failure(self, what: str, error: BaseException) -> RecordError:
+        if isinstance(error, AsfittedError):
+            return RecordError(f"{what}: {error.what}", error.where, error.mend)
         mend, number = "", getattr(error, "errno", None)
         if number in _FULL or "disk is full" in str(error):
             mend = "free space there; the next call opens a new journal by itself"
         elif number in _FORBIDDEN:
             mend = "let this user write there, or name another folder in ASFITTED_LOG"
-        if isinstance(error, AsfittedError):
-            return RecordError(f"{what}: {error.what}", error.where, error.mend)
         reason = getattr(error, "strerror", None) or str(error)
         return RecordError(f"{what}: {reason}", str(self.folder), mend)
 

@@ -262,3 +262,4 @@ def test_what_is_no_module_does_not_collide(tmp_path: Path) -> None:
         module(there / "asfitted", "__init__", name)
         (there / "notes.txt").write_text(name)
         code.admit(tmp_path / name, name)
+    assert not {"junk", "asfitted", "notes"} & set(code._brought)

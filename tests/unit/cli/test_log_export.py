@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from asfitted import add_outcomes
-from asfitted.cli import main
 from asfitted.prediction_log import Batch, Journal, uuid7
 from asfitted.prediction_log.shipper import Shipper
 
@@ -47,16 +46,6 @@ def put(folder: Path, rows: list[dict[str, Any]], start: int = 0) -> list[str]:
 def log(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("ASFITTED_LOG", str(tmp_path / "log"))
     return tmp_path / "log"
-
-
-@pytest.fixture
-def run(capsys):
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main(["log", *map(str, arguments)])
-        return int(caught.value.code or 0), *capsys.readouterr()
-
-    return run
 
 
 def test_features_are_typed_columns_in_parquet(run, log, tmp_path) -> None:

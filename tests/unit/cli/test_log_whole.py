@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from asfitted import read_log
-from asfitted.cli import main
 from asfitted.errors import ConfigError
 from asfitted.prediction_log import Batch, Journal, uuid7
 from asfitted.prediction_log.shipper import Shipper
@@ -53,16 +52,6 @@ def log(tmp_path, monkeypatch) -> Path:
         shipper.ship()
     put(folder, 4)
     return folder
-
-
-@pytest.fixture
-def run(capsys):
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main(["log", *map(str, arguments)])
-        return int(caught.value.code or 0), *capsys.readouterr()
-
-    return run
 
 
 def asked(out: str) -> list[str]:

@@ -2,20 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from real_postgres import database, postgres
 
-import pytest
-from real_postgres import Postgres
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    with Postgres() as server:
-        yield server
-
-
-@pytest.fixture
-def database(postgres: Postgres) -> Iterator[str]:
-    """The URL of a new, empty database."""
-    with postgres.database() as url:
-        yield url
+__all__ = ["database", "postgres"]

@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real_postgres import Postgres
+from real_postgres import database, postgres
 from real_s3 import bucket, s3
 
-__all__ = ["bucket", "s3"]
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    with Postgres() as server:
-        yield server
-
-
-@pytest.fixture
-def database(postgres: Postgres) -> Iterator[str]:
-    """The URL of a new, empty database."""
-    with postgres.database() as url:
-        yield url
+__all__ = ["bucket", "database", "postgres", "s3"]
 
 
 @pytest.fixture(scope="session")

@@ -179,7 +179,10 @@ def test_a_policy_of_the_model_travels_and_holds_everywhere(tmp_path, config) ->
 
 def test_a_policy_of_the_operator_holds_for_a_model_that_has_none(tmp_path, config) -> None:
     root = saved(tmp_path / "model", Config(schema_version=1))
-    answer_all(root, config)
+    log = answer_all(root, config)
+    assert set(log["inputs"][0]) == {"note", "phone", "size"}
+    assert log["inputs"][0]["note"].startswith("hmac-sha256:")
+    assert log["keys"][0]["id"].startswith("hmac-sha256:")
 
 
 def test_the_key_must_be_there_before_anything_is_answered(tmp_path, config, monkeypatch) -> None:
