@@ -23,7 +23,7 @@ from asfitted.prediction_log.place import (
     sync_folder,
 )
 from asfitted.prediction_log.record import RECORD_FORMAT
-from asfitted.prediction_log.tables import COLUMNS_OF, TABLES, TIME_OF, WRITERS_COLUMNS, Table
+from asfitted.prediction_log.tables import COLUMNS_OF, TABLES, TIME_OF, WRITTEN, Table
 
 Row = tuple[Any, ...]
 
@@ -51,7 +51,7 @@ def _create(table: Table) -> tuple[str, str]:
 
 
 def _insert(table: Table) -> str:
-    names = [name for name in TABLES[table] if name not in WRITERS_COLUMNS] + [*WRITERS_COLUMNS]
+    names = WRITTEN[table]
     return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
 
 

@@ -11,7 +11,7 @@ from asfitted.prediction_log.place import new_writer
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.sinks.protocol import Row, Sink
 from asfitted.prediction_log.sinks.urls import open_sink
-from asfitted.prediction_log.tables import TABLES, WRITERS_COLUMNS, Table
+from asfitted.prediction_log.tables import TABLES, WRITTEN, Table
 
 
 class SinkWriter:
@@ -75,13 +75,8 @@ class SinkWriter:
             self.connection.close()
 
 
-def _given(table: Table) -> list[str]:
-    """Return the columns as rows arrive: the writer's come last."""
-    return [name for name in TABLES[table] if name not in WRITERS_COLUMNS] + [*WRITERS_COLUMNS]
-
-
 _PLACES: Mapping[Table, list[int]] = {
-    table: [_given(table).index(name) for name in TABLES[table]] for table in TABLES
+    table: [WRITTEN[table].index(name) for name in TABLES[table]] for table in TABLES
 }
 
 

@@ -101,8 +101,13 @@ JSON_COLUMNS = frozenset(
 )
 # What stands in `findings` of a prediction whose content was erased.
 ERASED_FINDINGS = '[{"column":"","rule":"erased"}]'
-# Known only when a row is written; rows leave `encode` without them.
+# Known only when a row is written: rows leave `encode` without them, and get them last.
 WRITERS_COLUMNS = ("writer", "sequence")
+
+WRITTEN: Mapping[Table, tuple[str, ...]] = {
+    table: (*(name for name in names if name not in WRITERS_COLUMNS), *WRITERS_COLUMNS)
+    for table, names in TABLES.items()
+}
 
 assert tuple(COLUMNS_OF) == get_args(Table)
 

@@ -66,18 +66,18 @@ def none(estimator: Any) -> pd.DataFrame:
     """Return the outputs of no rows: the same columns, as far as the estimator tells them."""
     classes = getattr(estimator, "classes_", None)
     several = isinstance(classes, list)
-    n_targets = len(classes) if several else int(getattr(estimator, "n_outputs_", 1))  # type: ignore[arg-type]
-    first = classes[0] if several else classes  # type: ignore[index]
-    kind = np.asarray(first).dtype if first is not None else np.dtype("float64")
-    shape = (0, n_targets) if n_targets > 1 else (0,)
-    results: dict[str, Any] = {"predict": np.empty(shape, kind)}
+    targets: list[Any] = list(classes) if several and classes else [classes]
+    n_targets = max(len(targets), int(getattr(estimator, "n_outputs_", 1)))
+    kind = np.dtype("float64") if targets[0] is None else np.asarray(targets[0]).dtype
+    results: dict[str, Any] = {"predict": np.empty((0, n_targets) if n_targets > 1 else 0, kind)}
     for method in methods(estimator)[1:]:
+        wide = [0 if one is None else len(one) for one in targets]
         if several:
-            results[method] = [np.empty((0, len(labels))) for labels in classes]  # type: ignore[union-attr]
-        elif method == "predict_proba" or (classes is not None and len(classes) > 2):
-            results[method] = np.empty((0, len(classes)))  # type: ignore[arg-type]
+            results[method] = [np.empty((0, n)) for n in wide]
         else:
-            results[method] = np.empty(0)
+            # A decision between two classes is one number.
+            flat = method == "decision_function" and wide[0] <= 2
+            results[method] = np.empty(0 if flat else (0, wide[0]))
     return name_outputs(estimator, results)
 
 

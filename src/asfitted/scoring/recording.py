@@ -152,9 +152,9 @@ class Recorder:
             for row in finding.rows.tolist():
                 found.setdefault(row, list(self.marks)).append(said)
         # One text for all the rows of which there is nothing to say.
-        findings = [json.dumps(self.marks)] * n_rows
+        findings = [_compact(self.marks)] * n_rows
         for row, listed in found.items():
-            findings[row] = json.dumps(listed)
+            findings[row] = _compact(listed)
         inputs, keys = map(self.policy.apply_columns, received(contract, conformed))
         answers = {str(name): outputs[name].tolist() for name in outputs.columns}
         return Entries(
@@ -216,6 +216,10 @@ class Recorder:
             )
         except RecordError:
             logger.exception("a refusal could not be recorded")
+
+
+def _compact(findings: Sequence[dict[str, str]]) -> str:
+    return json.dumps(findings, separators=(",", ":"))
 
 
 def received(

@@ -224,8 +224,12 @@ def _parts(step: Any, table: Any) -> Iterator[tuple[str, Any, Any]]:
 
 
 def is_of_trees(estimator: Any) -> bool:
-    """Whether an estimator never multiplies matrices, so that it may run on all rows."""
-    return type(estimator).__module__.startswith(_OF_TREES)
+    """Whether an estimator never multiplies matrices, so that it may run on all rows.
+
+    Nor may one that it is made of, such as the `init` of a GradientBoostingClassifier.
+    """
+    parts = [value for value in estimator.get_params().values() if hasattr(value, "predict")]
+    return type(estimator).__module__.startswith(_OF_TREES) and all(map(is_of_trees, parts))
 
 
 def _is_by_row(step: Any) -> bool:

@@ -13,16 +13,18 @@ from scoring_rows import CONTRACT, numbers, pipeline
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
+from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 import asfitted
 from asfitted.errors import BatchDependent
 from asfitted.scoring import Scorer
-from asfitted.scoring.rowwise import deviation, plan
+from asfitted.scoring.rowwise import deviation, is_of_trees, plan
 
 
 def planned(pipe: Pipeline, rows: pd.DataFrame, target: Any) -> int:
@@ -351,3 +353,17 @@ def test_deviation_of_other_shapes_kinds_and_containers() -> None:
     assert deviation(np.array([1, 2]), np.array([1.0, 2.0])) == 0
     frame = pd.DataFrame({"a": [1.0]})
     assert deviation(frame, frame.rename(columns={"a": "b"})) == np.inf
+
+
+@pytest.mark.parametrize(
+    ("estimator", "expected"),
+    [
+        (DecisionTreeClassifier(max_depth=3), True),
+        (GradientBoostingClassifier(n_estimators=3), True),
+        # Its first guess is a product of matrices.
+        (GradientBoostingClassifier(n_estimators=3, init=LogisticRegression()), False),
+        (LogisticRegression(), False),
+    ],
+)
+def test_an_estimator_of_trees_alone_runs_on_all_rows(estimator, expected) -> None:
+    assert is_of_trees(estimator) is expected
