@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import errno
 import os
-import threading
-import weakref
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +18,7 @@ from asfitted.prediction_log.encode import (
     encode_removal,
 )
 from asfitted.prediction_log.gap import Gap
+from asfitted.prediction_log.group_commit import GroupCommit
 from asfitted.prediction_log.journal_file import JournalFile, Row
 from asfitted.prediction_log.place import prove_writable
 from asfitted.prediction_log.record import Batch, Outcome
@@ -31,18 +29,6 @@ Durability = Literal["fsync", "os", "sink"]
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
-
-
-class _Waiting:
-    """What one caller wants written, and what became of it."""
-
-    __slots__ = ("done", "error", "rows", "table")
-
-    def __init__(self, table: Table, rows: list[Row]) -> None:
-        self.table = table
-        self.rows = rows
-        self.done = False
-        self.error: BaseException | None = None
 
 
 class Journal:
@@ -68,11 +54,6 @@ class Journal:
     ConfigError
         Where the sink is to be waited for and none is named.
 
-    Attributes
-    ----------
-    commits : int
-        Durable transactions so far.
-
     Examples
     --------
     >>> import tempfile
@@ -97,14 +78,12 @@ class Journal:
                 "log.durability",
                 "name one in log.sink or ASFITTED_SINK",
             )
-        self.commits = 0
-        self._file: JournalFile | SinkWriter | None = None
-        self._gap: Gap | None = None
-        self._closer: weakref.finalize[Any, Any] | None = None
-        self._condition = threading.Condition()
-        self._queue: list[_Waiting] = []
-        self._writing = False
-        _journals.add(self)
+        self._commits = GroupCommit(partial(_begun, self.folder, durability, sink))
+
+    @property
+    def commits(self) -> int:
+        """Durable transactions so far."""
+        return self._commits.commits
 
     def append(self, batch: Batch) -> list[str]:
         """Put every row of `batch` on record.
@@ -138,7 +117,7 @@ class Journal:
         encoded = [encode(batch) for batch in batches]
         rows = [row for call in encoded for row in call]
         if rows:
-            self._write(_Waiting("predictions", rows))
+            self._write("predictions", rows)
         return [[row[0] for row in call] for call in encoded]
 
     def append_refusal(self, **refusal: Any) -> str:
@@ -158,7 +137,7 @@ class Journal:
         RecordError
         """
         row = encode_refusal(**refusal)
-        self._write(_Waiting("refusals", [row]))
+        self._write("refusals", [row])
         refusal_id: str = row[0]
         return refusal_id
 
@@ -172,7 +151,7 @@ class Journal:
         """
         rows = [encode_outcome(outcome) for outcome in outcomes]
         if rows:
-            self._write(_Waiting("outcomes", rows))
+            self._write("outcomes", rows)
         return [row[0] for row in rows]
 
     def append_removal(self, **removal: Any) -> str:
@@ -183,7 +162,7 @@ class Journal:
         RecordError
         """
         row = encode_removal(**removal)
-        self._write(_Waiting("removals", [row]))
+        self._write("removals", [row])
         removal_id: str = row[0]
         return removal_id
 
@@ -209,8 +188,7 @@ class Journal:
 
     def declare_gap(self, rows: int, reason: str, model_name: str, model_version: str) -> None:
         """Put on record, as soon as that can be done, that rows were answered without it."""
-        with self._condition:
-            self._gap = Gap.joined(self._gap, Gap(rows, reason, model_name, model_version))
+        self._commits.declare(Gap(rows, reason, model_name, model_version))
 
     def tend(self) -> None:
         """Do what cannot wait for the next append; for a server to call now and then.
@@ -218,29 +196,11 @@ class Journal:
         A gap goes on record, and a file that is due is closed, so that it can be
         deleted once it is shipped; the next append opens another. Never raises.
         """
-        self._record_gap()
-        with self._condition:
-            if not self._writing and self._file is not None and self._file.is_due():
-                self._close_file()
+        self._commits.tend()
 
     def close(self) -> None:
         """Close the file, with everything in it; a later append opens a new one."""
-        self._record_gap()
-        with self._condition:
-            while self._writing:
-                self._condition.wait()
-            self._close_file()
-
-    def _record_gap(self) -> None:
-        if self._gap is not None:
-            with contextlib.suppress(RecordError):
-                # Whatever is committed takes the gap along.
-                self._write(_Waiting("removals", []))
-
-    def _close_file(self) -> None:
-        if self._closer is not None:
-            self._closer()
-        self._file = self._closer = None
+        self._commits.close()
 
     def __enter__(self) -> Journal:
         return self
@@ -248,75 +208,10 @@ class Journal:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _write(self, mine: _Waiting) -> None:
-        with self._condition:
-            self._queue.append(mine)
-            while self._writing and not mine.done:
-                self._condition.wait()
-            if not mine.done:
-                # Nobody writes: this thread does, for all who wait.
-                self._writing = True
-                group, self._queue = self._queue, []
-        if not mine.done:
-            self._write_group(group)
-        if mine.error is not None:
-            raise self._failure("the prediction could not be recorded", mine.error) from mine.error
-
-    def _write_group(self, group: Sequence[_Waiting]) -> None:
-        error: BaseException | None = None
-        try:
-            self._commit(group)
-        except BaseException as failure:
-            error = failure
-            if not isinstance(failure, Exception):
-                raise
-        finally:
-            with self._condition:
-                self._writing = False
-                for each in group:
-                    each.error, each.done = error, True
-                self._condition.notify_all()
-
-    def _commit(self, group: Sequence[_Waiting]) -> None:
-        with self._condition:
-            gap, self._gap = self._gap, None
-        try:
-            if self._file is not None and self._file.is_gone():
-                # Deleted, or moved away: what is written there, nobody would find.
-                self._give_up()
-            elif self._file is not None and self._file.is_due():
-                self._close_file()
-            if self._file is None:
-                self._file = self._begun()
-                # Also at the exit of a process that never calls close.
-                self._closer = weakref.finalize(self, self._file.close)
-            rows: dict[Table, list[Row]] = {}
-            for each in group:
-                rows.setdefault(each.table, []).extend(each.rows)
-            if gap is not None:
-                rows.setdefault("removals", []).append(gap.row())
-            self._file.write(rows)
-            self.commits += 1
-        except BaseException:
-            if gap is not None:
-                with self._condition:
-                    self._gap = Gap.joined(gap, self._gap)
-            # After a failed fsync the kernel may call the lost pages clean: a second
-            # try on the same file would succeed and mean nothing.
-            self._give_up()
-            raise
-
-    def _begun(self) -> JournalFile | SinkWriter:
-        if self.durability == "sink":
-            return SinkWriter(self.sink)
-        synced = self.durability == "fsync"
-        return JournalFile(self.folder, synced=synced, bounded=bool(self.sink))
-
-    def _give_up(self) -> None:
-        if self._file is not None and self._closer is not None:
-            self._closer.detach()
-            self._file.abandon()
-        self._file = self._closer = None
+    def _write(self, table: Table, rows: list[Row]) -> None:
+        error = self._commits.write(table, rows)
+        if error is not None:
+            raise self._failure("the prediction could not be recorded", error) from error
 
     def _failure(self, what: str, error: BaseException) -> RecordError:
         if isinstance(error, AsfittedError):
@@ -329,30 +224,8 @@ class Journal:
         reason = getattr(error, "strerror", None) or str(error)
         return RecordError(f"{what}: {reason}", str(self.folder), mend)
 
-    def _after_fork(self) -> None:
-        if self._file is not None and self._file.connection is not None:
-            # Closing the parent's connection here would undo, in the WAL index that
-            # both share, what the parent is about to commit. So it is never closed,
-            # not even at the end of the interpreter.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._file.connection))
-        if self._closer is not None:
-            self._closer.detach()
-        self._file = self._closer = None
-        # Other threads of the parent may have held the lock, or have been waiting.
-        self._condition = threading.Condition()
-        self._queue = []
-        self._writing = False
-        self._gap = None  # the parent's to declare
 
-
-_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for journal in _journals:
-        with contextlib.suppress(Exception):
-            journal._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+def _begun(folder: Path, durability: Durability, sink: str) -> JournalFile | SinkWriter:
+    if durability == "sink":
+        return SinkWriter(sink)
+    return JournalFile(folder, synced=durability == "fsync", bounded=bool(sink))

@@ -30,7 +30,7 @@ journal = Journal(sys.argv[1])
 for n in range(int(sys.argv[2])):
     journal.append(batch(request_id=f"damaged {n}", inputs=[{"text": "x" * (n % 5) * 1500}]))
     if n == int(sys.argv[2]) // 2:
-        journal._file.connection.execute("PRAGMA wal_checkpoint")
+        journal._commits.file.connection.execute("PRAGMA wal_checkpoint")
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

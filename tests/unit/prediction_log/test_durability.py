@@ -63,8 +63,8 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path, durability) -> None:
 def test_the_disk_is_waited_for_by_fsync_alone(tmp_path, durability, level) -> None:
     with Journal(tmp_path, durability=durability) as journal:
         journal.append(batch())
-        assert isinstance(journal._file, journal_file.JournalFile)
-        connection = journal._file.connection
+        assert isinstance(journal._commits.file, journal_file.JournalFile)
+        connection = journal._commits.file.connection
         assert connection is not None
         assert connection.execute("PRAGMA synchronous").fetchone() == (level,)
 

@@ -61,11 +61,11 @@ def write_together(journal: Journal, batches: list[Batch]) -> list[object]:
         results: list[object] = []
         first = threading.Thread(target=lambda: results.extend(in_threads(calls[:1])))
         first.start()
-        wait_for(lambda: journal._writing)
+        wait_for(lambda: journal._commits.writing)
         rest: list[object] = []
         others = threading.Thread(target=lambda: rest.extend(in_threads(calls[1:])))
         others.start()
-        wait_for(lambda: len(journal._queue) == len(batches) - 1)
+        wait_for(lambda: len(journal._commits.queue) == len(batches) - 1)
         other.execute("COMMIT")
         first.join()
         others.join()
@@ -100,8 +100,8 @@ def test_files_are_for_their_owner_only_and_come_with_the_first_append(tmp_path)
 def test_a_commit_is_synced_before_append_returns(tmp_path) -> None:
     with Journal(tmp_path) as journal:
         journal.append(batch())
-        assert journal._file is not None
-        connection = journal._file.connection
+        assert journal._commits.file is not None
+        connection = journal._commits.file.connection
         assert connection is not None
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
@@ -253,7 +253,7 @@ from asfitted.prediction_log.journal_file import INSERT
 from log_batches import batch, encode
 journal = Journal(sys.argv[1])
 journal.append(batch())
-file = journal._file
+file = journal._commits.file
 # A small cache, so that pages of the open transaction are in the WAL already.
 file.connection.execute("PRAGMA cache_size = 1")
 file.connection.execute("BEGIN IMMEDIATE")
