@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from asfitted.prediction_log.journal_file import FRAME_BYTES, PAGE_BYTES, WAL_HEADER_BYTES
-from asfitted.prediction_log.place import beside
+from asfitted.prediction_log.place import beside, size_of
 from asfitted.prediction_log.record import RECORD_FORMAT
 from asfitted.prediction_log.tables import COLUMNS_OF, TIME_OF
 
@@ -68,14 +68,14 @@ def opened(path: Path) -> Iterator[sqlite3.Connection | None]:
 def _connected(path: Path) -> Iterator[sqlite3.Connection]:
     # A rollback journal may be what a kill during `close` left: rolling it back
     # is writing. Otherwise reading must not write to another process's file.
-    mode = "rw" if _size(beside(path, "-journal")) else "ro"
+    mode = "rw" if size_of(beside(path, "-journal")) else "ro"
     try:
         connection = _connect(path, f"mode={mode}")
     except sqlite3.OperationalError:
         # SQLite wants to create -shm for a WAL; in a read-only folder it cannot.
         if os.access(path.parent, os.W_OK) or not os.access(path, os.R_OK):
             raise
-        if not _size(beside(path, "-wal")) and mode == "ro":
+        if not size_of(beside(path, "-wal")) and mode == "ro":
             connection = _connect(path, "mode=ro&immutable=1")
         else:
             # `immutable` would leave out what only the WAL holds.
@@ -110,8 +110,8 @@ def _is_cut(path: Path) -> bool:
     There it is where power was cut while pages were moved from the log into the file:
     the log is kept until all of them are. https://sqlite.org/fileformat2.html#walformat
     """
-    page = _size(path) // PAGE_BYTES + 1
-    if not _size(path) % PAGE_BYTES:
+    page = size_of(path) // PAGE_BYTES + 1
+    if not size_of(path) % PAGE_BYTES:
         return False
     try:
         wal = beside(path, "-wal").open("rb")
@@ -134,10 +134,3 @@ def _copied(path: Path) -> Iterator[Path]:
             with suppress(FileNotFoundError):
                 shutil.copyfile(beside(path, ending), beside(Path(folder) / path.name, ending))
         yield Path(folder) / path.name
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

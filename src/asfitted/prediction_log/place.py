@@ -92,6 +92,14 @@ def beside(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)
 
 
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def make_folder(folder: Path) -> None:
     """Create `folder`, readable by this user only, so that a power cut cannot undo it.
 

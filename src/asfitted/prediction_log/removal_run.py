@@ -16,7 +16,7 @@ from typing import Any, Literal
 from asfitted.errors import ConfigError, StoreUnavailable
 from asfitted.prediction_log.journal import Journal
 from asfitted.prediction_log.journal_rewrite import Change, rewrite_journal, wait_until_final
-from asfitted.prediction_log.place import beside, journal_files
+from asfitted.prediction_log.place import beside, journal_files, size_of
 from asfitted.prediction_log.quarantine import (
     mark_removed,
     meets,
@@ -164,7 +164,7 @@ class Removing:
         changes = [(table, *rule.query.where(), rule.change) for table, rule in self._rules.items()]
         for path in journal_files(folder):
             # What a killed run has changed may still stand in a file below its WAL.
-            if path in self._touched or (_size(beside(path, "-wal")) and is_final(path)):
+            if path in self._touched or (size_of(beside(path, "-wal")) and is_final(path)):
                 rewrite_journal(path, changes)
             if path in self._touched and self._removal.kind == "prune" and _is_empty(path):
                 mark_removed(folder, writer_of(path))
@@ -243,13 +243,6 @@ def _locked(folder: Path) -> FolderLock:
 def _is_empty(path: Path) -> bool:
     last = ends(path)
     return last is not None and not any(last.values())
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 def _user() -> str:
