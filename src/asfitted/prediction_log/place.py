@@ -38,12 +38,12 @@ def default_folder() -> Path:
 def new_writer() -> str:
     """Return the id of a new writer: when, on which host, which process.
 
-    The random end tells apart two files that one process opens in one second,
-    and processes of containers that share host name and process id.
+    The microseconds sort the files of one process in the order in which it began them;
+    the random end tells apart containers that share host name and process id.
     """
     host = re.sub(r"[^A-Za-z0-9.]+", "_", socket.gethostname())[:40] or "host"
     now = datetime.now(timezone.utc)
-    writer = f"{now:%Y%m%dT%H%M%S}-{host}-{os.getpid()}-{secrets.token_hex(4)}"
+    writer = f"{now:%Y%m%dT%H%M%S%f}-{host}-{os.getpid()}-{secrets.token_hex(4)}"
     _made_here.add(writer)
     return writer
 
