@@ -253,6 +253,7 @@ def _describe(model: Model, built: Built) -> None:
         predict_fn=built.predict_fn,
         whole_steps=built.whole_steps,
         direct=built.direct,
+        labels_from_scores=built.labels_from_scores,
         fields=dict(built.fields),
         code=layout.CODE,
     )

@@ -23,9 +23,11 @@ import asfitted
 from asfitted.contract import DataContract
 from asfitted.prediction_log import FieldPolicy, Journal, read_log
 from asfitted.scoring import Identity, Recorder, Scorer
+from asfitted.scoring.blocks import laid_out
 from asfitted.scoring.direct import agrees
+from asfitted.scoring.labels import agree
 from asfitted.scoring.rowwise import plan
-from asfitted.scoring.scorer import quiet_and_single, unwrap
+from asfitted.scoring.scorer import quiet_and_single, through, unwrap
 from asfitted.serving.app import App
 
 Row = dict[str, Any]
@@ -260,7 +262,10 @@ def noted(pipeline: Any, reference: pd.DataFrame) -> dict[str, Any]:
     conformed = scorer.contract.conform(reference, keys=False).frame
     with quiet_and_single():
         direct = agrees(scorer.steps[0][1], scorer.contract, [conformed])
-    return {"whole_steps": plan(scorer.steps, conformed), "direct": direct}
+        given = through(scorer.steps[:-1], laid_out(conformed))
+        from_scores = agree(scorer.estimator, given)
+    steps = plan(scorer.steps, conformed)
+    return {"whole_steps": steps, "direct": direct, "labels_from_scores": from_scores}
 
 
 @contextmanager

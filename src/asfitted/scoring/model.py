@@ -52,7 +52,7 @@ class FittedModel:
     predict_fn : "predict", "predict_proba" or "both", default "predict"
         What `predict` answers.
     whole_steps : int, default 0
-    direct : bool, default False
+    direct, labels_from_scores : bool, default False
         From the plan that was proved at save; see `Scorer`.
     identity : Identity
     resources : mapping of name to path, optional
@@ -69,12 +69,15 @@ class FittedModel:
         predict_fn: PredictFn = "predict",
         whole_steps: int = 0,
         direct: bool = False,
+        labels_from_scores: bool = False,
         identity: Identity | None = None,
         resources: Mapping[str, Path] | None = None,
         recorder: Recorder | None = None,
     ) -> None:
         self.pipeline = unwrap(pipeline)
-        self.scorer = Scorer(self.pipeline, whole_steps, direct=direct)
+        self.scorer = Scorer(
+            self.pipeline, whole_steps, direct=direct, labels_from_scores=labels_from_scores
+        )
         self.predict_fn = predict_fn
         self.identity = identity or Identity()
         self._resources = resources

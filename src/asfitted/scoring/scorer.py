@@ -16,6 +16,7 @@ from asfitted.errors import NotConformed
 from asfitted.scoring import outputs
 from asfitted.scoring.blocks import in_blocks, laid_out
 from asfitted.scoring.direct import DirectColumns
+from asfitted.scoring.labels import clear_labels
 
 Steps = list[tuple[str, Any]]
 
@@ -81,7 +82,9 @@ def through(steps: Steps, table: Any) -> Any:
     return table
 
 
-def results(steps: Steps, whole_steps: int, table: Any) -> list[Any]:
+def results(
+    steps: Steps, whole_steps: int, table: Any, *, labels_from_scores: bool = False
+) -> list[Any]:
     """Return what each method of the last step says of conformed rows.
 
     Parameters
@@ -90,11 +93,16 @@ def results(steps: Steps, whole_steps: int, table: Any) -> list[Any]:
     whole_steps : int
         How many of them run on all rows at once; see `Scorer`.
     table : DataFrame of shape (n_rows, n_features)
+    labels_from_scores : bool, default False
     """
     estimator = steps[-1][1]
 
     def rest(block: Any) -> list[Any]:
         block = through(steps[whole_steps:-1], block)
+        if labels_from_scores:
+            probabilities = estimator.predict_proba(block)
+            labels = clear_labels(estimator, probabilities)
+            return [estimator.predict(block) if labels is None else labels, probabilities]
         return [getattr(estimator, method)(block) for method in outputs.methods(estimator)]
 
     table = through(steps[:-1][:whole_steps], table)
@@ -118,11 +126,22 @@ class Scorer:
     direct : bool, default False
         Whether the first of them was proved to give the same bits when it is called
         as `DirectColumns`.
+    labels_from_scores : bool, default False
+        Whether the estimator was proved to give the label of the largest probability,
+        so that it need not compute both.
     """
 
-    def __init__(self, pipeline: Any, whole_steps: int = 0, *, direct: bool = False) -> None:
+    def __init__(
+        self,
+        pipeline: Any,
+        whole_steps: int = 0,
+        *,
+        direct: bool = False,
+        labels_from_scores: bool = False,
+    ) -> None:
         self.contract, self.steps = split(pipeline)
         self.whole_steps = whole_steps
+        self.labels_from_scores = labels_from_scores
         if direct:
             name, step = self.steps[0]
             self.steps = [(name, DirectColumns(step, self.contract)), *self.steps[1:]]
@@ -173,7 +192,12 @@ class Scorer:
             # A direct step lays out what it takes.
             if self.whole_steps and not isinstance(self.steps[0][1], DirectColumns):
                 table = laid_out(table)
-            said = results(self.steps, self.whole_steps, table)
+            said = results(
+                self.steps,
+                self.whole_steps,
+                table,
+                labels_from_scores=self.labels_from_scores,
+            )
         called = outputs.methods(self.estimator)
         named = outputs.name_outputs(self.estimator, dict(zip(called, said, strict=True)))
         outputs.check(self.estimator, named)
