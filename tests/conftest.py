@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +21,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 # No variable of the shell that runs the tests decides what they find.
 for _name in [name for name in os.environ if name.startswith("ASFITTED_")]:
     del os.environ[_name]
+
+# A shell that starts the tests in the background has Ctrl-C ignored, and what is started
+# from here would ignore it too.
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    and threading.current_thread() is threading.main_thread()
+):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _mlflow_uris() -> tuple[str | None, str | None]:
