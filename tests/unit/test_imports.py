@@ -54,6 +54,7 @@ SHIPPED_NEEDS = {
     "prometheus_client",
     "starlette",
     "uvloop",
+    "orjson",
 }
 # The first come with MLflow, whose errors are told apart by theirs; a sink is loaded
 # where one is used.

@@ -33,6 +33,7 @@ RUNTIME = (
     "prometheus-client",
     "uvloop",
     "httptools",
+    "orjson",
 )
 
 

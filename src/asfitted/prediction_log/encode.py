@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from asfitted.errors import RecordError, Violation
 from asfitted.prediction_log.ids import uuid7, uuid7s
-from asfitted.prediction_log.json_rows import json_rows
+from asfitted.prediction_log.json_rows import Column, json_rows
 from asfitted.prediction_log.record import Batch, Outcome, Source, to_microseconds
 
 _LARGEST = 2**63 - 1
@@ -167,7 +167,7 @@ def encode_removal(
     )
 
 
-def encode_columns(columns: Mapping[str, Sequence[Any]], n_rows: int, name: str) -> list[str]:
+def encode_columns(columns: Mapping[str, Column], n_rows: int, name: str) -> list[str]:
     """Return the rows of a table as `Batch` takes them; see `json_rows`.
 
     Raises

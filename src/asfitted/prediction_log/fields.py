@@ -6,11 +6,14 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from asfitted.errors import ConfigError
+from asfitted.prediction_log.json_rows import Column
 
 KEY_VARIABLE = "ASFITTED_HASH_KEY"
 # Keys of before, apart by spaces: nothing is written with them, and what was is still found.
@@ -84,14 +87,19 @@ class FieldPolicy:
                 kept[name] = self._hash(value) if action == "hash" else value
         return kept
 
-    def apply_columns(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    def apply_columns(self, columns: Mapping[str, Column]) -> dict[str, Column]:
         """Return the columns of a table as they may be recorded; what `apply` does to its rows."""
-        kept = {}
+        kept: dict[str, Column] = {}
         for name, values in columns.items():
             action = self.fields.get(name, "keep")
             if action != "drop":
-                kept[name] = [self._hash(v) for v in values] if action == "hash" else values
+                kept[name] = self._hashes(values) if action == "hash" else values
         return kept
+
+    def _hashes(self, values: Column) -> list[str | None]:
+        if isinstance(values, np.ndarray):
+            values = [None if value != value else value for value in values.tolist()]
+        return [self._hash(value) for value in values]
 
     def apply_finding(self, finding: Mapping[str, Any]) -> dict[str, Any]:
         """Return `finding` with its values treated as those of its column.

@@ -17,6 +17,7 @@ from asfitted.contract import Conformed, DataContract
 from asfitted.errors import ContractViolation, OutputViolation, RecordError
 from asfitted.prediction_log import Batch, FieldPolicy, Journal
 from asfitted.prediction_log.encode import encode_columns
+from asfitted.prediction_log.json_rows import Column
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +157,7 @@ class Recorder:
         for row, listed in found.items():
             findings[row] = _compact(listed)
         inputs, keys = map(self.policy.apply_columns, received(contract, conformed))
-        answers = {str(name): outputs[name].tolist() for name in outputs.columns}
+        answers = {str(name): _answers(outputs[name]) for name in outputs.columns}
         return Entries(
             encode_columns(inputs, n_rows, "inputs"),
             encode_columns(answers, n_rows, "outputs"),
@@ -224,13 +225,13 @@ def _compact(findings: Sequence[dict[str, str]]) -> str:
 
 def received(
     contract: DataContract, conformed: Conformed
-) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
-    """Return what the caller sent, typed, as (inputs, keys): a list per column.
+) -> tuple[dict[str, Column], dict[str, Column]]:
+    """Return what the caller sent, typed, as (inputs, keys): a list or an array per column.
 
     A default that was filled in is null here, a mapped category what it was: the
     findings say what the pipeline saw, and conforming this again gives that.
     """
-    columns: dict[str, list[Any]] = {}
+    columns: dict[str, Any] = {}
     for frame in (conformed.frame, conformed.keys):
         for name in frame.columns:
             columns[str(name)] = _json_values(frame[name], contract.columns[str(name)].kind)
@@ -240,14 +241,18 @@ def received(
         sent = [None] * len(finding.rows)
         if finding.received is not None:
             sent = finding.received.tolist()
+        values = columns[finding.column]
         for row, value in zip(finding.rows.tolist(), sent, strict=True):
-            columns[finding.column][row] = value
+            values[row] = np.nan if value is None and isinstance(values, np.ndarray) else value
     keys = {name: columns.pop(name) for name in contract.keys if name in columns}
     return columns, keys
 
 
-def _json_values(series: pd.Series[Any], kind: str) -> list[Any]:
-    """Return a conformed column as JSON has it: null for missing, ISO 8601 for moments."""
+def _json_values(series: pd.Series[Any], kind: str) -> Column:
+    """Return a conformed column as JSON has it: null for missing, ISO 8601 for moments.
+
+    Numbers as a copy, NaN for missing.
+    """
     held = series.array
     if isinstance(held, pd.Categorical):
         labels = [*held.categories.tolist(), None]
@@ -257,14 +262,20 @@ def _json_values(series: pd.Series[Any], kind: str) -> list[Any]:
         moments = values.astype("datetime64[us]")
         listed = np.datetime_as_string(moments, unit="us", timezone="UTC").tolist()
         return _with_nulls(listed, np.isnat(moments))
+    if kind == "number":
+        return values.copy()
     if values.dtype.kind != "f":
         # Only a key of text may miss here; everything else has its default by now.
         return [None if value is None or value != value else value for value in values.tolist()]
     missing = np.isnan(values)
-    if kind == "number":
-        return _with_nulls(values.tolist(), missing)
     whole = np.where(missing, 0, values).astype("bool" if kind == "boolean" else "int64")
     return _with_nulls(whole.tolist(), missing)
+
+
+def _answers(series: pd.Series[Any]) -> Column:
+    values = series.to_numpy()
+    # Of fewer bits it would be written as what it is in those, and read as another number.
+    return values.astype("float64") if values.dtype.kind == "f" else values.tolist()
 
 
 def _with_nulls(listed: list[Any], missing: np.ndarray[Any, Any]) -> list[Any]:

@@ -46,3 +46,28 @@ def test_what_json_has_not_is_refused_unquoted(value, beside) -> None:
     with pytest.raises(RecordError, match=r"^inputs cannot be written as JSON") as refused:
         encode_columns({"a": [value, *beside]}, 1 + len(beside), "inputs")
     assert "give str, int, finite float" in str(refused.value)
+
+
+@given(
+    numbers=st.lists(st.floats(allow_infinity=False), max_size=6),
+    whole=st.lists(st.integers(-(2**63), 2**63 - 1), max_size=6),
+)
+def test_the_numbers_of_an_array_read_back_as_the_same_bits(numbers, whole) -> None:
+    for values in (np.array(numbers, dtype="float64"), np.array(whole, dtype="int64")):
+        # Also of an array whose numbers do not lie side by side.
+        apart = np.column_stack([values, values])[:, 0]
+        rows = encode_columns({"a": apart}, len(values), "inputs")
+        read = [json.loads(row)["a"] for row in rows]
+        again = np.array([np.nan if value is None else value for value in read], values.dtype)
+        assert again.view("int64")[values == values].tolist() == (
+            values.view("int64")[values == values].tolist()
+        )
+        assert [value is None for value in read] == np.isnan(values).tolist()
+        # A number stays one, and a whole number a whole one.
+        kind = float if values.dtype == "float64" else int
+        assert all(type(value) is kind for value in read if value is not None)
+
+
+def test_an_infinity_in_an_array_is_refused() -> None:
+    with pytest.raises(RecordError, match="inputs cannot be written as JSON"):
+        encode_columns({"a": np.array([1.0, -np.inf])}, 2, "inputs")
