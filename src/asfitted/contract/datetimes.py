@@ -9,7 +9,13 @@ import numpy as np
 import pandas as pd
 
 from asfitted.contract.column import Column, Fill
-from asfitted.contract.moments import ClockChange, as_numpy, from_wall, parse_moment
+from asfitted.contract.moments import (
+    ClockChange,
+    as_numpy,
+    from_wall,
+    parse_moment,
+    parse_moments,
+)
 from asfitted.contract.plain import Array, Plain, is_moment
 from asfitted.contract.reading import ReadColumn, check_bounds, note_missing
 
@@ -61,6 +67,11 @@ def _from_walls(walls: Array, zone: str) -> tuple[Array, Array]:
 def _moments(source: Plain, column: Column, out: ReadColumn, zone: str, values: Array) -> Array:
     """Read objects one by one into `values`; return the mask of those read."""
     present = ~source.missing
+    if source.family == "object" and np.count_nonzero(present) > _FEW:
+        at_once = parse_moments(source.values[present], zone)
+        if at_once is not None:
+            values[present] = at_once
+            return present
     good, readable, skipped, finer = np.zeros((4, len(present)), dtype=bool)
     for i in np.flatnonzero(present) if source.family == "object" else ():
         value = source.values[i]
@@ -82,6 +93,8 @@ def _moments(source: Plain, column: Column, out: ReadColumn, zone: str, values: 
     return good
 
 
+# Fewer texts are read one by one as fast.
+_FEW = 16
 _NO_MOMENT = "values are not ISO 8601 (YYYY-MM-DDTHH:MM:SS, Z or an offset), or no such moment"
 _SKIPPED = "times are skipped or repeated by clocks of {}"
 _FINER = "times are finer than a microsecond"

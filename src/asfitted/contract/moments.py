@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 _ISO = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})"
@@ -15,6 +18,11 @@ _ISO = re.compile(
     r"(?:(Z)|([+-])(\d{2}):(\d{2}))?)?",
     re.ASCII,
 )
+# Of those, what Arrow reads in the same way; for RE2, whose \d is ASCII's.
+_WHOLE = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?"
+_WITH_OFFSET, _WITHOUT = _WHOLE + r"(Z|[+-]\d{2}:\d{2})$", _WHOLE + "$"
+# Near its ends the calendar is `parse_moment`'s affair: an offset may lead out of it.
+_FROM, _TO = np.datetime64("0002-01-01", "us"), np.datetime64("9999-01-01", "us")
 _EPOCH = datetime(1970, 1, 1)
 
 
@@ -81,6 +89,34 @@ def parse_moment(text: str, zone: str = "UTC") -> np.datetime64:
             raise ValueError("the offset is not one")
         return as_numpy(wall - offset if sign == "+" else wall + offset)
     return from_wall(wall, zone)
+
+
+def parse_moments(texts: np.ndarray[Any, Any], zone: str) -> np.ndarray[Any, Any] | None:
+    """Return what `parse_moment` gives for each text, or None where each must be asked about.
+
+    Parameters
+    ----------
+    texts : ndarray of object of shape (n_rows,)
+    zone : str
+
+    Returns
+    -------
+    ndarray of datetime64[us] of shape (n_rows,), or None
+        Where a text may be wrong, or its offset is left to the zone.
+    """
+    try:
+        array = pa.array(texts, pa.string())
+        if pc.all(pc.match_substring_regex(array, _WITH_OFFSET)).as_py():
+            read = array.cast(pa.timestamp("us", "UTC"))
+        elif zone == "UTC" and pc.all(pc.match_substring_regex(array, _WITHOUT)).as_py():
+            read = array.cast(pa.timestamp("us"))
+        else:
+            return None
+    except (pa.ArrowException, UnicodeError):
+        return None
+    moments: np.ndarray[Any, Any] = read.to_numpy(zero_copy_only=False).astype("datetime64[us]")
+    inside = (moments >= _FROM) & (moments < _TO)
+    return moments if inside.all() else None
 
 
 def from_wall(wall: datetime, zone: str) -> np.datetime64:

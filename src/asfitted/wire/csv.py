@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,12 @@ _INTEGER = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 # that is no number took the square of its length.
 _NUMBER_PATTERN = r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?"
 _NUMBER = re.compile(_NUMBER_PATTERN, re.ASCII)
-# For RE2, whose \d is ASCII's; a whole column at a time.
-_NUMBERS_OR_NOTHING = f"^({_NUMBER_PATTERN})?$"
+# What Arrow reads a whole column at a time, and as what; for RE2, whose \d is ASCII's.
+# Integers that may miss are not there: as floats they would be rounded.
+_AT_ONCE: Mapping[str, tuple[str, pa.DataType]] = {
+    "number": (f"^({_NUMBER_PATTERN})?$", pa.float64()),
+    "integer": (r"^-?\d{1,18}$", pa.int64()),
+}
 
 
 def read_csv(file: Path, contract: DataContract, rows: int) -> Iterator[pd.DataFrame]:
@@ -94,19 +99,26 @@ def _frame(
 
 
 def _column(texts: tuple[str, ...], column: Column | None, index: range) -> pd.Series[Any]:
-    """Return what `_typed` reads, as floats where a column of numbers holds nothing else."""
-    if column is not None and column.kind == "number":
-        match = pc.match_substring_regex(pa.array(texts, pa.string()), _NUMBERS_OR_NOTHING)
-        if pc.all(match).as_py():
-            floats = [float(text) if text else np.nan for text in texts]
-            return pd.Series(floats, index, dtype="float64")
+    """Return what `_typed` reads, as an array where a column of numbers holds nothing else."""
+    if column is not None and column.kind in _AT_ONCE and texts:
+        pattern, kind = _AT_ONCE[column.kind]
+        array = pa.array(texts, pa.string())
+        if pc.all(pc.match_substring_regex(array, pattern)).as_py():
+            array = pc.if_else(pc.equal(array, ""), pa.scalar(None, pa.string()), array)
+            # A plus, which Arrow does not read, is left to Python.
+            with contextlib.suppress(pa.ArrowInvalid):
+                numbers = array.cast(kind).to_numpy(zero_copy_only=False)
+                return pd.Series(numbers, index)
     return pd.Series(_typed(texts, column), index, dtype=object)
 
 
 def _typed(texts: tuple[str, ...], column: Column | None) -> np.ndarray[Any, Any]:
     read = _reader(column)
     out = np.empty(len(texts), dtype=object)
-    out[:] = [None if text == "" else read(text) for text in texts]
+    if read is str:
+        out[:] = [text or None for text in texts]
+    else:
+        out[:] = [None if text == "" else read(text) for text in texts]
     return out
 
 
