@@ -1,8 +1,9 @@
-"""Who works on the chunks of a job: this process, or several that it starts."""
+"""Who works on the chunks of a job: this process, and others that it starts."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import multiprocessing
 import os
@@ -25,6 +26,7 @@ from asfitted.errors import RecordError
 from asfitted.scoring import FittedModel
 
 Result = tuple[About, Reasons]
+Begin = Callable[[Chunk, int], Future[Result]]
 
 # From here on it pays to load the model once more for each process.
 WORTH_ROWS = 300_000
@@ -56,17 +58,13 @@ def size_of(jobs: int | None, total: int, model: FittedModel) -> int:
     return jobs
 
 
-def in_flight(jobs: int) -> int:
-    """Return how many chunks may be under way at once."""
-    return 1 if jobs == 1 else min(jobs + _AHEAD, MOST_IN_FLIGHT)
-
-
 @contextlib.contextmanager
-def crew(worker: Worker, jobs: int) -> Iterator[Callable[[Chunk, int], Future[Result]]]:
-    """Give what begins a chunk; called again when few enough are under way.
+def crew(worker: Worker, jobs: int) -> Iterator[Begin]:
+    """Give what begins a chunk.
 
     A chunk and the rows refused so far go in, as for `Worker.do`, and the future
-    tells what became of it. With one process it is done on the spot.
+    tells what became of it. It is done on the spot where the others have enough to do:
+    this process is one of the `jobs`. The others load the model from the start on.
     """
     if jobs == 1:
         yield lambda chunk, refused: _done(worker.do(chunk, refused))
@@ -76,8 +74,10 @@ def crew(worker: Worker, jobs: int) -> Iterator[Callable[[Chunk, int], Future[Re
     recorder = worker.recorder
     # Neither travels: each process loads its own, and writes a journal of its own.
     bare = replace(worker, model=None, recorder=None, job=replace(worker.job, lock=-1))  # type: ignore[arg-type]
+    others = jobs - 1
+    at_once = min(others + _AHEAD, MOST_IN_FLIGHT - 1)
     pool = ProcessPoolExecutor(
-        jobs,
+        others,
         # A fork would copy OpenMP's threads as they are at that moment, and hang.
         multiprocessing.get_context("spawn"),
         _begin,
@@ -86,8 +86,19 @@ def crew(worker: Worker, jobs: int) -> Iterator[Callable[[Chunk, int], Future[Re
     # A process takes over this one's path, on which the model's own code comes first,
     # with the Asfitted that saved it.
     sys.path.insert(0, _HOME)
+    theirs: list[Future[Result]] = []
+
+    def begin(chunk: Chunk, refused: int) -> Future[Result]:
+        theirs[:] = [future for future in theirs if not future.done()]
+        if len(theirs) == at_once:
+            return _done(worker.do(chunk, refused))
+        theirs.append(pool.submit(_do, chunk, refused))
+        return theirs[-1]
+
     try:
-        yield lambda chunk, refused: pool.submit(_do, chunk, refused)
+        for _ in range(others):
+            pool.submit(_ready)
+        yield begin
     except BrokenProcessPool as error:
         raise RecordError(
             "a process of the job was killed",
@@ -116,6 +127,12 @@ def _begin(worker: Worker, again: Callable[[], FittedModel], records: bool, leve
     model = again()
     recorder = replace(model.recorder, source="batch") if records and model.recorder else None
     _mine = replace(worker, model=model, recorder=recorder)
+    # Else the collector walks through all modules and the model, chunk after chunk.
+    gc.freeze()
+
+
+def _ready() -> None:
+    """Do nothing, as the first thing: so a process begins before there is something to do."""
 
 
 def _do(chunk: Chunk, refused: int) -> Result:

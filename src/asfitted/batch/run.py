@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from asfitted.batch import answering, parts
-from asfitted.batch.crew import Result, crew, in_flight, size_of
+from asfitted.batch.crew import Begin, Result, crew, size_of
 from asfitted.batch.job import Job, open_job
 from asfitted.batch.refusals import Limit, Reasons, Refused, over
 from asfitted.batch.source import Chunk, Source
@@ -73,10 +73,16 @@ class Run:
         try:
             if not overwrite and not job.is_placing:
                 _refuse_existing(self.target, self.refusals)
-            total = job.checked
-            if total is None:
-                total = job.checked = self._check()
-            self._score(job, total)
+            with ExitStack() as stack:
+                begin, total = None, job.checked
+                if total is None:
+                    known = self.source.known_rows()
+                    if known is not None:
+                        # While the rows are checked, the others load the model.
+                        begin = stack.enter_context(self._crew(job, known))
+                    total = job.checked = self._check()
+                begin = begin or stack.enter_context(self._crew(job, total))
+                self._score(job, total, begin)
             if self.source.state() != of["input"] or self.answered + self.refused != total:
                 raise ConfigError("the input changed while it was read", str(self.source.root))
             self._place(job)
@@ -131,25 +137,26 @@ class Run:
     def _sieve(self, frame: pd.DataFrame) -> Reasons:
         return answering.sieve(self.model.contract, frame)
 
-    def _score(self, job: Job, total: int) -> None:
+    def _crew(self, job: Job, total: int) -> AbstractContextManager[Begin]:
+        worker = Worker(self.model, self.recorder, job, self.source, self.limit, total)
+        return crew(worker, size_of(self.jobs, total, self.model))
+
+    def _score(self, job: Job, total: int, begin: Begin) -> None:
         done = list(job.done.values())
         self.answered = sum(one.answered for one in done)
         self.refused = sum(one.refused for one in done)
         self.resumed = self.answered + self.refused
         self._last = None
-        worker = Worker(self.model, self.recorder, job, self.source, self.limit, total)
-        jobs = size_of(self.jobs, total, self.model)
-        waiting: deque[tuple[Chunk, Future[Result]]] = deque()
-        with crew(worker, jobs) as begin:
-            for chunk in self.source.chunks(self.model.contract, self.chunk_rows):
-                if chunk.number in job.done:
-                    self.progress("scoring", chunk.n_rows, total)
-                    continue
-                waiting.append((chunk, begin(chunk, self.refused)))
-                while len(waiting) >= in_flight(jobs):
-                    self._finish(job, total, *waiting.popleft())
-            while waiting:
-                self._finish(job, total, *waiting.popleft())
+        waiting: dict[int, tuple[Chunk, Future[Result]]] = {}
+        for chunk in self.source.chunks(self.model.contract, self.chunk_rows):
+            if chunk.number in job.done:
+                self.progress("scoring", chunk.n_rows, total)
+                continue
+            waiting[chunk.number] = chunk, begin(chunk, self.refused)
+            for number in [n for n, (_, future) in waiting.items() if future.done()]:
+                self._finish(job, total, *waiting.pop(number))
+        for begun, future in waiting.values():
+            self._finish(job, total, begun, future)
 
     def _finish(self, job: Job, total: int, chunk: Chunk, future: Future[Result]) -> None:
         job.done[chunk.number], reasons = future.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 from dataclasses import asdict
@@ -68,6 +69,8 @@ def score(
         model = open_artifact(
             fetch(model_uri), load_config(config), source="batch", allow_versions=allow_version
         )
+    # Else the collector walks through all modules and the model, chunk after chunk.
+    gc.freeze()
     with showing(console) as progress:
         said = score_file(
             model,

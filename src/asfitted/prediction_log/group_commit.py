@@ -34,7 +34,7 @@ class GroupCommit:
     Parameters
     ----------
     begin : callable
-        Opens the next file, or what stands in its place.
+        Opens the next file, or what stands in its place, for so many rows at first.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class GroupCommit:
     file : JournalFile, SinkWriter or None
     """
 
-    def __init__(self, begin: Callable[[], JournalFile | SinkWriter]) -> None:
+    def __init__(self, begin: Callable[[int], JournalFile | SinkWriter]) -> None:
         self._begin = begin
         self.commits = 0
         self.file: JournalFile | SinkWriter | None = None
@@ -131,7 +131,7 @@ class GroupCommit:
             elif self.file is not None and self.file.is_due():
                 self._close_file()
             if self.file is None:
-                self.file = self._begin()
+                self.file = self._begin(sum(len(each.rows) for each in group))
                 # Also at the exit of a process that never calls close.
                 self._closer = weakref.finalize(self, self.file.close)
             rows: dict[Table, list[Row]] = {}

@@ -225,7 +225,10 @@ class Journal:
         return RecordError(f"{what}: {reason}", str(self.folder), mend)
 
 
-def _begun(folder: Path, durability: Durability, sink: str) -> JournalFile | SinkWriter:
+def _begun(
+    folder: Path, durability: Durability, sink: str, first_rows: int
+) -> JournalFile | SinkWriter:
     if durability == "sink":
         return SinkWriter(sink)
-    return JournalFile(folder, synced=durability == "fsync", bounded=bool(sink))
+    synced = durability == "fsync"
+    return JournalFile(folder, synced=synced, bounded=bool(sink), first_rows=first_rows)

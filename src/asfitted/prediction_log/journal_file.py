@@ -27,8 +27,10 @@ from asfitted.prediction_log.tables import COLUMNS_OF, TABLES, TIME_OF, WRITTEN,
 
 Row = tuple[Any, ...]
 
-PAGE_BYTES = 4096
-FRAME_BYTES = PAGE_BYTES + 24
+# A row alone pays for the whole page that it is written in; thousands of rows pay for
+# each page that they fill.
+PAGE_BYTES, LARGE_PAGE_BYTES, _MANY_ROWS = 4096, 32768, 1000
+FRAME_HEADER_BYTES = 24
 WAL_HEADER_BYTES = 32
 _WAL_INDEX_VERSION = 3007000
 _BUSY_TIMEOUT_S = 5.0
@@ -79,6 +81,8 @@ class JournalFile:
     bounded : bool, default False
         Whether the file is due for another at a size or an age: only whole files
         are deleted once they are shipped.
+    first_rows : int, default 1
+        How many rows the first commit has; large pages suit many.
 
     Raises
     ------
@@ -86,8 +90,11 @@ class JournalFile:
         Nothing is left behind.
     """
 
-    def __init__(self, folder: Path, *, synced: bool = True, bounded: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, synced: bool = True, bounded: bool = False, first_rows: int = 1
+    ) -> None:
         make_folder(folder)
+        self._page_bytes = LARGE_PAGE_BYTES if first_rows >= _MANY_ROWS else PAGE_BYTES
         self._synced, self._bounded = synced, bounded
         self._opened, self._mark = time.monotonic(), rotation_mark(folder)
         self.writer = new_writer()
@@ -110,7 +117,7 @@ class JournalFile:
             raise
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        connection.execute(f"PRAGMA page_size = {self._page_bytes}")
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise sqlite3.OperationalError("this file system cannot hold a write-ahead log")
@@ -217,7 +224,7 @@ class JournalFile:
             version, frames = struct.unpack("=I12xI", os.read(index, 20))
             if version != _WAL_INDEX_VERSION:
                 raise OSError(f"a WAL index of the unknown version {version}")
-            end = WAL_HEADER_BYTES + frames * FRAME_BYTES
+            end = WAL_HEADER_BYTES + frames * (FRAME_HEADER_BYTES + self._page_bytes)
             wal = os.open(beside(self.path, "-wal"), os.O_RDWR)
             try:
                 if os.fstat(wal).st_size > end:

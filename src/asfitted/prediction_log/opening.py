@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from asfitted.prediction_log.journal_file import FRAME_BYTES, PAGE_BYTES, WAL_HEADER_BYTES
+from asfitted.prediction_log.journal_file import FRAME_HEADER_BYTES, WAL_HEADER_BYTES
 from asfitted.prediction_log.place import beside, size_of
 from asfitted.prediction_log.record import RECORD_FORMAT
 from asfitted.prediction_log.tables import COLUMNS_OF, TIME_OF
@@ -44,7 +44,8 @@ def opened(path: Path) -> Iterator[sqlite3.Connection | None]:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         if tables and not {"meta", "predictions", "refusals"} <= tables:
             raise NotReadable("is not a journal of predictions")
-        if _is_cut(path):
+        # Not read from the file: closing it would drop the locks of a writer in this process.
+        if _is_cut(path, *connection.execute("PRAGMA page_size").fetchone()):
             # SQLite would read the rest of the last page as zeros.
             raise NotReadable("is cut off in the middle of a page")
         if not tables:
@@ -104,14 +105,14 @@ def _connect(path: Path, options: str) -> sqlite3.Connection:
     return connection
 
 
-def _is_cut(path: Path) -> bool:
+def _is_cut(path: Path, page_bytes: int) -> bool:
     """Whether a page is there in part, and its whole not in the write-ahead log either.
 
     There it is where power was cut while pages were moved from the log into the file:
     the log is kept until all of them are. https://sqlite.org/fileformat2.html#walformat
     """
-    page = size_of(path) // PAGE_BYTES + 1
-    if not size_of(path) % PAGE_BYTES:
+    whole, rest = divmod(size_of(path), page_bytes)
+    if not rest:
         return False
     try:
         wal = beside(path, "-wal").open("rb")
@@ -119,10 +120,10 @@ def _is_cut(path: Path) -> bool:
         return True
     with wal:
         salts = wal.read(WAL_HEADER_BYTES)[16:24]
-        while frame := wal.read(FRAME_BYTES):
+        while frame := wal.read(FRAME_HEADER_BYTES + page_bytes):
             if frame[8:16] != salts:
                 return True  # of the log's last round
-            if int.from_bytes(frame[:4], "big") == page:
+            if int.from_bytes(frame[:4], "big") == whole + 1:
                 return False
     return True
 

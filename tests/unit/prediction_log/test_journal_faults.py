@@ -170,8 +170,8 @@ from asfitted.prediction_log import Journal
 from asfitted.prediction_log.place import journal_files
 from log_batches import batch
 journal = Journal(sys.argv[1])
-for _ in range(3):
-    print(*journal.append(batch()))
+for rows in (int(sys.argv[3]), 1, 1):
+    print(*journal.append(batch(rows)))
 if sys.argv[2] == "reader":
     # Keeps the WAL from being moved into the file when the writer gives it up.
     reader = sqlite3.connect(journal_files(journal.folder)[0], isolation_level=None)
@@ -191,8 +191,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.parametrize("first_rows", [1, 1500])
 @pytest.mark.parametrize("what", ["dies", "recovers", "reader"])
-def test_a_commit_whose_fsync_failed_is_never_read_as_recorded(tmp_path, what) -> None:
+def test_a_commit_whose_fsync_failed_is_never_read_as_recorded(tmp_path, what, first_rows) -> None:
     compiler = shutil.which("cc")
     if compiler is None or not sys.platform.startswith("linux"):
         pytest.skip("no C compiler for the fault")
@@ -200,11 +201,12 @@ def test_a_commit_whose_fsync_failed_is_never_read_as_recorded(tmp_path, what) -
     (tmp_path / "shim.c").write_text(SHIM)
     command = [compiler, "-shared", "-fPIC", "-o", library, tmp_path / "shim.c", "-ldl"]
     subprocess.run(command, check=True)
-    process = child(FSYNC_FAILS, tmp_path / "log", what, env={"LD_PRELOAD": str(library)})
+    shim = {"LD_PRELOAD": str(library)}
+    process = child(FSYNC_FAILS, tmp_path / "log", what, first_rows, env=shim)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     acknowledged = out.split()
-    assert len(acknowledged) == (4 if what == "recovers" else 3)
+    assert len(acknowledged) == first_rows + (3 if what == "recovers" else 2)
     # As after a crash: without the index, whoever comes next finds what the WAL holds.
     for index in (tmp_path / "log").glob("*-shm"):
         os.unlink(index)

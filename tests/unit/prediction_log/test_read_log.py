@@ -228,8 +228,10 @@ def read_with_problems(folder: Path) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize("size", [0, 1, 99, 100, 1024, 4095, 4096, 5000, 12288, -4096, -1])
-def test_a_torn_journal_is_named_and_the_others_are_read(log, size) -> None:
+@pytest.mark.parametrize("first_rows", [1, 1500])
+def test_a_torn_journal_is_named_and_the_others_are_read(log, size, first_rows) -> None:
     with Journal(log) as journal:
+        journal.append(batch(first_rows, request_id="torn"))
         for n in range(60):
             journal.append(batch(request_id=f"torn {n}"))
     torn = max(journal_files(log), key=os.path.getsize)
