@@ -252,8 +252,7 @@ def _describe(model: Model, built: Built) -> None:
         model_name=built.name,
         predict_fn=built.predict_fn,
         whole_steps=built.whole_steps,
-        direct=built.direct,
-        labels_from_scores=built.labels_from_scores,
+        shortcuts=built.shortcuts,
         fields=dict(built.fields),
         code=layout.CODE,
     )

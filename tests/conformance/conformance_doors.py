@@ -23,11 +23,9 @@ import asfitted
 from asfitted.contract import DataContract
 from asfitted.prediction_log import FieldPolicy, Journal, read_log
 from asfitted.scoring import Identity, Recorder, Scorer
-from asfitted.scoring.blocks import laid_out
-from asfitted.scoring.direct import agrees
-from asfitted.scoring.labels import agree
 from asfitted.scoring.rowwise import plan
-from asfitted.scoring.scorer import quiet_and_single, through, unwrap
+from asfitted.scoring.scorer import unwrap
+from asfitted.scoring.shortcut_proof import proved
 from asfitted.serving.app import App
 
 Row = dict[str, Any]
@@ -260,12 +258,8 @@ def noted(pipeline: Any, reference: pd.DataFrame) -> dict[str, Any]:
     """Return what saving notes of a fitted pipeline: how `FittedModel` is to run it."""
     scorer = Scorer(pipeline)
     conformed = scorer.contract.conform(reference, keys=False).frame
-    with quiet_and_single():
-        direct = agrees(scorer.steps[0][1], scorer.contract, [conformed])
-        given = through(scorer.steps[:-1], laid_out(conformed))
-        from_scores = agree(scorer.estimator, given)
-    steps = plan(scorer.steps, conformed)
-    return {"whole_steps": steps, "direct": direct, "labels_from_scores": from_scores}
+    scorer.whole_steps = plan(scorer.steps, conformed)
+    return {"whole_steps": scorer.whole_steps, "shortcuts": proved(scorer, [conformed])}
 
 
 @contextmanager

@@ -66,10 +66,10 @@ def _written(values: Column, other: Callable[[Any], str]) -> list[str]:
         return _numbers(values)
     types = set(map(type, values))
     if len(types) == 1:
-        texts = list(map(_WRITERS.get(types.pop(), other), values))
+        texts = list(map(_WRITERS.get(next(iter(types)), other), values))
     else:
         texts = [_WRITERS.get(type(value), other)(value) for value in values]
-    if not _NO_JSON.isdisjoint(texts):
+    if float in types and not _NO_JSON.isdisjoint(texts):
         raise ValueError("a number is not finite")
     return texts
 

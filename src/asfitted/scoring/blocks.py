@@ -49,6 +49,19 @@ def laid_out(table: Any) -> Any:
     return np.ascontiguousarray(table) if isinstance(table, np.ndarray) else table
 
 
+def same_bits(was: Any, now: Any) -> bool:
+    """Whether two arrays or sparse matrices of numbers are the same in type and bits."""
+    if type(was) is not type(now) or was.shape != now.shape:
+        return False
+    if scipy.sparse.issparse(was):
+        pairs = [(was.data, now.data), (was.indices, now.indices), (was.indptr, now.indptr)]
+    else:
+        pairs = [(was, now)]
+    return all(
+        a.dtype == b.dtype and a.dtype != object and a.tobytes() == b.tobytes() for a, b in pairs
+    )
+
+
 def is_several(result: Any) -> bool:
     """Whether `result` is a list of tables, one per target, and not a list of rows."""
     return (

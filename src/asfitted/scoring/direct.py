@@ -30,7 +30,7 @@ from sklearn.preprocessing import (
 from sklearn.utils import _safe_indexing
 
 from asfitted.contract import DataContract
-from asfitted.scoring.blocks import laid_out, n_rows
+from asfitted.scoring.blocks import laid_out, same_bits
 
 _Select = Callable[[pd.DataFrame], Any]
 
@@ -155,22 +155,10 @@ def agrees(step: Any, contract: DataContract, tables: Sequence[pd.DataFrame]) ->
     try:
         direct = DirectColumns(step, contract)
         return all(
-            _same(laid_out(step.transform(part)), laid_out(direct.transform(part)))
+            same_bits(laid_out(step.transform(part)), laid_out(direct.transform(part)))
             for table in tables
             for part in (table, table.iloc[:1])
         )
     except Exception:
         # It is a short cut: whatever keeps it from being one, the long way stays.
         return False
-
-
-def _same(was: Any, now: Any) -> bool:
-    if type(was) is not type(now) or n_rows(was) != n_rows(now):
-        return False
-    if scipy.sparse.issparse(was):
-        pairs = [(was.data, now.data), (was.indices, now.indices), (was.indptr, now.indptr)]
-    else:
-        pairs = [(was, now)]
-    return bool(was.shape == now.shape) and all(
-        a.dtype == b.dtype and a.dtype != object and a.tobytes() == b.tobytes() for a, b in pairs
-    )

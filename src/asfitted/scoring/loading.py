@@ -79,9 +79,7 @@ def open_artifact(
         serialize.load(root),
         predict_fn=conf["predict_fn"],
         whole_steps=conf["whole_steps"],
-        direct=conf["direct"],
-        # Not there in artifacts of before.
-        labels_from_scores=conf.get("labels_from_scores", False),
+        shortcuts=conf["shortcuts"],
         identity=identity,
         resources={name: root / file for name, file in content["resources"].items()},
         recorder=recorder,

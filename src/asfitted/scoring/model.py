@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -52,7 +52,7 @@ class FittedModel:
     predict_fn : "predict", "predict_proba" or "both", default "predict"
         What `predict` answers.
     whole_steps : int, default 0
-    direct, labels_from_scores : bool, default False
+    shortcuts : collection of str
         From the plan that was proved at save; see `Scorer`.
     identity : Identity
     resources : mapping of name to path, optional
@@ -68,16 +68,13 @@ class FittedModel:
         *,
         predict_fn: PredictFn = "predict",
         whole_steps: int = 0,
-        direct: bool = False,
-        labels_from_scores: bool = False,
+        shortcuts: Collection[str] = (),
         identity: Identity | None = None,
         resources: Mapping[str, Path] | None = None,
         recorder: Recorder | None = None,
     ) -> None:
         self.pipeline = unwrap(pipeline)
-        self.scorer = Scorer(
-            self.pipeline, whole_steps, direct=direct, labels_from_scores=labels_from_scores
-        )
+        self.scorer = Scorer(self.pipeline, whole_steps, shortcuts)
         self.predict_fn = predict_fn
         self.identity = identity or Identity()
         self._resources = resources

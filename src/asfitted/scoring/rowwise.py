@@ -15,7 +15,8 @@ from sklearn.utils import _safe_indexing
 from asfitted.errors import AsfittedError, BatchDependent
 from asfitted.scoring import outputs
 from asfitted.scoring.blocks import is_several, laid_out, n_rows, take
-from asfitted.scoring.scorer import Steps, quiet_and_single, results
+from asfitted.scoring.scorer import quiet_and_single, results
+from asfitted.scoring.shortcuts import Steps
 
 SAMPLE_ROWS = 200
 _ALONE = 16

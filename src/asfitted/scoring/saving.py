@@ -25,15 +25,13 @@ from asfitted.errors import (
     SaveRefused,
     Violation,
 )
-from asfitted.scoring import labels, outputs, proof
-from asfitted.scoring.blocks import laid_out
+from asfitted.scoring import outputs, proof, shortcut_proof
 from asfitted.scoring.check_proof import prove_checks
-from asfitted.scoring.direct import agrees
 from asfitted.scoring.loading import sample
 from asfitted.scoring.outputs import PredictFn
 from asfitted.scoring.probes import probe
 from asfitted.scoring.rowwise import SAMPLE_ROWS, plan
-from asfitted.scoring.scorer import Scorer, quiet_and_single, through, unwrap
+from asfitted.scoring.scorer import Scorer, unwrap
 
 GOLDEN_ROWS = 100
 
@@ -52,8 +50,7 @@ class Built:
     contract: DataContract
     predict_fn: PredictFn
     whole_steps: int
-    direct: bool
-    labels_from_scores: bool
+    shortcuts: list[str]
     fields: Mapping[str, str]
     model_file: str
     serialization_format: str
@@ -93,12 +90,7 @@ def build(
         probes, _ = probe(scorer, conformed)
         proved_on = sample(conformed, SAMPLE_ROWS)
         prove_checks(scorer, proved_on)
-        with quiet_and_single():
-            direct = agrees(scorer.steps[0][1], scorer.contract, [proved_on, probes])
-            scorer.labels_from_scores = all(
-                labels.agree(scorer.estimator, through(scorer.steps[:-1], laid_out(table)))
-                for table in (proved_on, probes)
-            )
+        shortcuts = shortcut_proof.proved(scorer, [proved_on, probes])
         examples = _without_secrets(sample(conformed, GOLDEN_ROWS), scorer.contract, fields)
         expected = scorer.score(examples)
     with _whole_or_nothing(root):
@@ -117,8 +109,7 @@ def build(
                 contract=scorer.contract,
                 predict_fn=predict_fn,
                 whole_steps=scorer.whole_steps,
-                direct=direct,
-                labels_from_scores=scorer.labels_from_scores,
+                shortcuts=shortcuts,
                 fields=fields,
                 model_file=layout.SKOPS if written == "skops" else layout.PICKLE,
                 serialization_format=written,

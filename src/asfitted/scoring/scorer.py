@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,9 +16,7 @@ from asfitted.errors import NotConformed
 from asfitted.scoring import outputs
 from asfitted.scoring.blocks import in_blocks, laid_out
 from asfitted.scoring.direct import DirectColumns
-from asfitted.scoring.labels import clear_labels
-
-Steps = list[tuple[str, Any]]
+from asfitted.scoring.shortcuts import Steps, asking, taken
 
 
 def unwrap(estimator: Any) -> Any:
@@ -83,7 +81,10 @@ def through(steps: Steps, table: Any) -> Any:
 
 
 def results(
-    steps: Steps, whole_steps: int, table: Any, *, labels_from_scores: bool = False
+    steps: Steps,
+    whole_steps: int,
+    table: Any,
+    ask: Callable[[Any], list[Any]] | None = None,
 ) -> list[Any]:
     """Return what each method of the last step says of conformed rows.
 
@@ -93,17 +94,13 @@ def results(
     whole_steps : int
         How many of them run on all rows at once; see `Scorer`.
     table : DataFrame of shape (n_rows, n_features)
-    labels_from_scores : bool, default False
+    ask : callable, optional
+        From `asking`; by default each method of the last step is called.
     """
-    estimator = steps[-1][1]
+    ask = ask or asking(steps[-1][1])
 
     def rest(block: Any) -> list[Any]:
-        block = through(steps[whole_steps:-1], block)
-        if labels_from_scores:
-            probabilities = estimator.predict_proba(block)
-            labels = clear_labels(estimator, probabilities)
-            return [estimator.predict(block) if labels is None else labels, probabilities]
-        return [getattr(estimator, method)(block) for method in outputs.methods(estimator)]
+        return ask(through(steps[whole_steps:-1], block))
 
     table = through(steps[:-1][:whole_steps], table)
     if whole_steps == len(steps):
@@ -123,28 +120,17 @@ class Scorer:
         How many of the steps after `Conform` were proved to give each row the
         same bits in any company; they run on all rows at once, the rest in
         fixed blocks. The last of them is the estimator.
-    direct : bool, default False
-        Whether the first of them was proved to give the same bits when it is called
-        as `DirectColumns`.
-    labels_from_scores : bool, default False
-        Whether the estimator was proved to give the label of the largest probability,
-        so that it need not compute both.
+    shortcuts : collection of str
+        Those that were proved to give the same bits; see `asfitted.scoring.shortcuts`.
     """
 
     def __init__(
-        self,
-        pipeline: Any,
-        whole_steps: int = 0,
-        *,
-        direct: bool = False,
-        labels_from_scores: bool = False,
+        self, pipeline: Any, whole_steps: int = 0, shortcuts: Collection[str] = ()
     ) -> None:
-        self.contract, self.steps = split(pipeline)
+        self.contract, steps = split(pipeline)
         self.whole_steps = whole_steps
-        self.labels_from_scores = labels_from_scores
-        if direct:
-            name, step = self.steps[0]
-            self.steps = [(name, DirectColumns(step, self.contract)), *self.steps[1:]]
+        self.steps = taken(steps, self.contract, whole_steps, shortcuts)
+        self._ask = asking(self.estimator, shortcuts)
 
     @property
     def estimator(self) -> Any:
@@ -192,12 +178,7 @@ class Scorer:
             # A direct step lays out what it takes.
             if self.whole_steps and not isinstance(self.steps[0][1], DirectColumns):
                 table = laid_out(table)
-            said = results(
-                self.steps,
-                self.whole_steps,
-                table,
-                labels_from_scores=self.labels_from_scores,
-            )
+            said = results(self.steps, self.whole_steps, table, self._ask)
         called = outputs.methods(self.estimator)
         named = outputs.name_outputs(self.estimator, dict(zip(called, said, strict=True)))
         outputs.check(self.estimator, named)

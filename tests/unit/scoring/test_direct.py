@@ -135,7 +135,7 @@ def test_a_scorer_gives_the_same_answers(rows: pd.DataFrame) -> None:
     conformed = CONTRACT.conform(rows, keys=False).frame
     for whole_steps in (0, 1):
         plain = Scorer(pipe, whole_steps).score(conformed)
-        direct = Scorer(pipe, whole_steps, direct=True)
+        direct = Scorer(pipe, whole_steps, ["columns"])
         assert isinstance(direct.steps[0][1], DirectColumns)
         pd.testing.assert_frame_equal(direct.score(conformed), plain, check_exact=True)
         for row in (0, 77, 149):

@@ -104,7 +104,7 @@ def test_a_saved_model_computes_the_scores_of_a_clear_row_once(
     plain = asfitted.FittedModel(pipe).outputs(rows)
     asfitted.save_model(pipe, tmp_path / "model", reference=rows, name="shop")
     said = yaml.safe_load((tmp_path / "model/MLmodel").read_text())["flavors"]["asfitted"]
-    assert said["labels_from_scores"] is True
+    assert "labels" in said["shortcuts"]
     model = asfitted.load_model(tmp_path / "model")
     whole = model.outputs(rows)
     assert whole.equals(plain)
@@ -124,7 +124,7 @@ def test_rows_on_the_edge_get_the_label_of_predict_in_any_company(rows, target) 
     forest = RandomForestClassifier(2, random_state=0)
     pipe = pipeline(numbers(), estimator=forest).fit(rows, target)
     many = make_rows(400, seed=5)
-    model = asfitted.FittedModel(pipe, whole_steps=2, labels_from_scores=True)
+    model = asfitted.FittedModel(pipe, whole_steps=2, shortcuts=["labels"])
     said = model.outputs(many)
     assert (said["probability_yes"] == 0.5).any()
     assert (said["probability_yes"] != 0.5).any()
