@@ -183,10 +183,12 @@ class Column(FrozenModel):
                 raise WrongRule("missing", f"the fill {fill!r} is outside the column's own {rule}")
 
     def broken_by(self, texts: Sequence[str]) -> Iterator[tuple[str, list[bool]]]:
-        """Yield each rule about text, and which of `texts` break it."""
-        yield "max_length", [len(text) > self.max_length for text in texts]
+        """Yield rules about text, those that are broken among them, and which texts break each."""
+        lengths = list(map(len, texts))
+        if max(lengths, default=0) > self.max_length:
+            yield "max_length", [length > self.max_length for length in lengths]
         if self.min_length:
-            yield "min_length", [len(text) < self.min_length for text in texts]
+            yield "min_length", [length < self.min_length for length in lengths]
         if self.pattern is not None:
             matches = re.compile(self.pattern).fullmatch
             # What is too long is refused already, and could keep the pattern busy.

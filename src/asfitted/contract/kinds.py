@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -50,9 +51,9 @@ def _category(source: Plain, column: Column, out: ReadColumn) -> None:
     if isinstance(labels[0], str):
         good = present & _are_text(source)
         out.refuse("type", "values are not text", present & ~good)
-        given = zip(source.values, good, strict=True)
-        found = (known.get(value, -1) if is_text else -1 for value, is_text in given)
-        codes = np.fromiter(found, "int64", len(good))
+        codes = np.full(len(present), -1, dtype="int64")
+        texts = source.values[good].tolist()
+        codes[good] = np.fromiter(map(known.get, texts, repeat(-1)), "int64", len(texts))
     else:
         received, good = whole_numbers(source, out)
         codes = dtype.categories.get_indexer(received)
@@ -84,6 +85,8 @@ def _lookup(labels: tuple[Any, ...]) -> tuple[dict[Any, int], pd.CategoricalDtyp
 def _are_text(source: Plain) -> Array:
     if source.family != "object":
         return np.zeros(len(source.missing), dtype=bool)
+    if set(map(type, source.values[~source.missing].tolist())) <= {str}:
+        return ~source.missing
     return np.array([isinstance(v, str) for v in source.values], dtype=bool)
 
 
@@ -113,12 +116,13 @@ def _text(source: Plain, column: Column, out: ReadColumn) -> None:
     out.refuse("type", "values are not text", present & ~good)
     fill = column.missing.fill if isinstance(column.missing, Fill) else None
     values = np.full(len(present), fill, dtype=object)
-    values[good] = [str.__str__(v) for v in source.values[good]]
+    texts = list(map(str.__str__, source.values[good].tolist()))
+    values[good] = texts
     broken = np.zeros(len(present), dtype=bool)
-    if not _is_unicode("".join(values[good])):
-        broken[good] = [not _is_unicode(v) for v in values[good]]
+    if not _is_unicode("".join(texts)):
+        broken[good] = [not _is_unicode(text) for text in texts]
     out.refuse("unicode", _NOT_UNICODE, broken)
-    for rule, wrong in column.broken_by(values[good].tolist()):
+    for rule, wrong in column.broken_by(texts):
         mask = np.zeros(len(present), dtype=bool)
         mask[good] = wrong
         out.refuse(rule, _TEXT_RULES[rule].format(column), mask)
