@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
@@ -28,6 +28,8 @@ from asfitted.scoring import FittedModel
 Progress = Callable[[str, int, int | None], None]
 
 LOOK_ROWS = 1_000
+# Where there are no more, they are not read a second time.
+_KEPT_ROWS = 100_000
 
 
 class Run:
@@ -63,6 +65,7 @@ class Run:
         self.job_id = ""
         self.answered = self.refused = self.resumed = 0
         self._last: tuple[Reasons, Chunk] | None = None
+        self._kept: list[Chunk] = []
 
     def all(self, overwrite: bool) -> None:
         """Do the whole job."""
@@ -121,8 +124,9 @@ class Run:
         """Return the rows of all files, after the contract has seen each of them."""
         rows, received_at, total = 0, _now(), self.source.known_rows()
         try:
-            for chunk in self.source.chunks(self.model.contract, self.chunk_rows):
+            for chunk in self._chunks():
                 rows += chunk.n_rows
+                self._kept = [*self._kept, chunk] if rows <= _KEPT_ROWS else []
                 self._take(chunk, in_file(chunk, chunk.load(), self._sieve))
                 self._demand(total)
                 self.progress("checking", chunk.n_rows, total)
@@ -133,6 +137,9 @@ class Run:
             raise
         self.refused = 0
         return rows
+
+    def _chunks(self) -> Iterator[Chunk]:
+        return self.source.chunks(self.model.contract, self.chunk_rows)
 
     def _sieve(self, frame: pd.DataFrame) -> Reasons:
         return answering.sieve(self.model.contract, frame)
@@ -148,7 +155,7 @@ class Run:
         self.resumed = self.answered + self.refused
         self._last = None
         waiting: dict[int, tuple[Chunk, Future[Result]]] = {}
-        for chunk in self.source.chunks(self.model.contract, self.chunk_rows):
+        for chunk in self._kept or self._chunks():
             if chunk.number in job.done:
                 self.progress("scoring", chunk.n_rows, total)
                 continue

@@ -315,10 +315,13 @@ def test_an_output_or_refusals_that_are_there_are_kept(model: FittedModel, tmp_p
     assert sorted(os.listdir(tmp_path)) == ["in.csv", "out.csv"]
 
 
+@pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_an_input_that_changes_or_goes_meanwhile_fails_the_job(
-    model: FittedModel, ending: str, tmp_path: Path
+    model: FittedModel, ending: str, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not kept:
+        monkeypatch.setattr("asfitted.batch.run._KEPT_ROWS", 0)
     folder, target = tmp_path / "in", tmp_path / "out.csv"
     folder.mkdir()
     first, second = folder / f"a.{ending}", folder / f"b.{ending}"
@@ -331,7 +334,8 @@ def test_an_input_that_changes_or_goes_meanwhile_fails_the_job(
         if phase == "scoring":
             second.unlink(missing_ok=True)
 
-    for change, what in ((longer, "the input changed"), (gone, "cannot be read|not readable")):
+    lost = "an input is gone" if kept else "cannot be read|not readable"
+    for change, what in ((longer, "the input changed"), (gone, lost)):
         write(raw(), first)
         write(raw(), second)
         with pytest.raises(ConfigError, match=what):
