@@ -114,7 +114,9 @@ class Recorder:
         """Let new journals go through here, and what Python itself does to their files."""
         with _sqlite_through(self) as driver, monkeypatch.context() as patched:
             patched.setattr(journal_file, "sqlite3", driver)
-            for name in ("open", "close", "fsync", "ftruncate", "unlink", "mkdir"):
+            # Zeros, for every end of the disk: fewer of them show as much.
+            patched.setattr(journal_file, "_WAL_ROOM_BYTES", 2 * LOG_PAGES * 4096)
+            for name in ("open", "close", "write", "fsync", "ftruncate", "unlink", "mkdir"):
                 patched.setattr(os, name, getattr(self, f"_{name}")(getattr(os, name)))
             yield
 
@@ -133,6 +135,17 @@ class Recorder:
         def wrapped(descriptor: int) -> None:
             self._paths.pop(descriptor, None)
             real(descriptor)
+
+        return wrapped
+
+    def _write(self, real: Any) -> Any:
+        def wrapped(descriptor: int, data: bytes) -> int:
+            path = self._paths.get(descriptor)
+            if path is None:
+                return int(real(descriptor, data))
+            done, end = [], os.fstat(descriptor).st_size
+            self.write(path, end, data, lambda part: done.append(real(descriptor, part)))
+            return sum(done)
 
         return wrapped
 

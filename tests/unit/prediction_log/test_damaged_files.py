@@ -115,7 +115,7 @@ def test_cut_off_anywhere(copy: Copy, with_log: bool) -> None:
 
 
 def test_a_write_ahead_log_that_is_cut_off_ends_at_a_commit(copy: Copy) -> None:
-    size = beside(copy.path, "-wal").stat().st_size
+    size = len(beside(copy.path, "-wal").read_bytes().rstrip(b"\0"))  # of what is written
     counts = []
     for length in range(0, size, 2048):
         copy.renew()

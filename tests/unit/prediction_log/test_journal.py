@@ -15,6 +15,7 @@ from log_batches import batch, child, finished
 
 from asfitted.errors import RecordError
 from asfitted.prediction_log import Batch, Journal
+from asfitted.prediction_log.journal import Durability
 from asfitted.prediction_log.place import journal_files
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.reader import Record, records
@@ -105,6 +106,26 @@ def test_a_commit_is_synced_before_append_returns(tmp_path) -> None:
         assert connection is not None
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+
+
+@pytest.mark.parametrize("durability", ["fsync", "os"])
+def test_a_log_that_is_synced_has_its_length_from_the_second_commit_on(
+    tmp_path, durability: Durability
+) -> None:
+    sizes = []
+    with Journal(tmp_path, durability=durability) as journal:
+        for n in range(4):
+            journal.append(batch(request_id=f"{n}"))
+            (wal,) = tmp_path.glob("*-wal")
+            sizes.append(wal.stat().st_size)
+        # Read while it is written, and after a kill.
+        assert [r["request_id"] for r in all_of(tmp_path)] == ["0", "1", "2", "3"]
+        copy = shutil.copytree(tmp_path, tmp_path / "killed", ignore=lambda *_: ["killed"])
+        assert len(all_of(copy)) == 4
+    assert (sizes[1] == sizes[2] == sizes[3] > 4_000_000) == (durability == "fsync")
+    assert sizes[0] < 200_000
+    assert len(list(tmp_path.glob("journal-*"))) == 1  # with the rows, and no zeros
+    assert len(all_of(tmp_path)) == 4
 
 
 def test_many_threads_lose_nothing_and_write_nothing_twice(tmp_path) -> None:

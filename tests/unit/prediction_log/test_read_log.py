@@ -251,7 +251,7 @@ def test_a_torn_wal_ends_at_its_last_whole_commit(tmp_path, log) -> None:
         journal.append(batch(request_id=f"w-{n}"))
     (live,) = journal_files(tmp_path / "live")
     wal = live.with_name(live.name + "-wal")
-    size = wal.stat().st_size
+    size = len(wal.read_bytes().rstrip(b"\0"))  # of what is written so far
     for cut in (0, 1, 31, 32, 5000, size // 2, size - 1):
         shutil.copyfile(live, log / live.name)
         shutil.copyfile(wal, log / wal.name)
