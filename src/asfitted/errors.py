@@ -169,7 +169,10 @@ class OutputViolation(AsfittedError):
 
 
 class CheckFailed(AsfittedError):
-    """A row check or an output check is broken itself: it raises, or returns no mask."""
+    """A row check or an output check is broken itself: it raises, or returns no mask.
+
+    ``where`` is its function.
+    """
 
     code = "check_failed"
 
@@ -306,3 +309,9 @@ class StoreUnavailable(AsfittedError):
 
     code = "store_unavailable"
     exit_code = 4
+
+
+def refusal_code(error: BaseException) -> str:
+    """Return the code under which a request that was not answered is told and recorded."""
+    told = (ContractViolation, OutputViolation, CheckFailed, RequestRefused, RecordError)
+    return error.code if isinstance(error, told) else "internal"

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from asfitted.contract import DataContract
 from asfitted.errors import ConfigError
 from asfitted.wire.csv import read_csv
+from asfitted.wire.parquet import nameless_index
 
 FORMATS = (".csv", ".parquet")
 # Without it Arrow takes a whole column of a row group into memory at once.
@@ -166,9 +167,9 @@ def _parquet(file: Path, contract: DataContract, rows: int) -> _Loads:
         with pq.ParquetFile(file, buffer_size=_BUFFER_BYTES) as parquet:
             if parquet.metadata.num_rows == 0:
                 # It has columns all the same, for conform to look at.
-                yield 0, parquet.read().to_pandas
+                yield 0, partial(_frame, parquet.read(), file, contract)
             for table in _even(parquet.iter_batches(rows), rows):
-                yield table.num_rows, partial(_frame, table, file)
+                yield table.num_rows, partial(_frame, table, file, contract)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(file, error) from error
 
@@ -188,10 +189,12 @@ def _even(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(held)
 
 
-def _frame(table: pa.Table, file: Path) -> pd.DataFrame:
+def _frame(table: pa.Table, file: Path, contract: DataContract) -> pd.DataFrame:
     try:
         table.validate(full=True)
-        return table.to_pandas()
+        # What pandas noted in the file is not the contract's: indices, dtypes, attributes.
+        columns = table.drop_columns(nameless_index(table.schema, contract))
+        return columns.to_pandas(ignore_metadata=True)
     except (pa.ArrowException, ValueError) as error:
         raise _unreadable(file, error) from error
 

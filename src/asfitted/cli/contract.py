@@ -16,12 +16,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from asfitted.batch.source import demand_format, find
 from asfitted.cli.contract_check import check_frames
 from asfitted.contract import DataContract, words
 from asfitted.contract.export import json_schema, openapi
 from asfitted.contract.pandera import pandera_script
 from asfitted.errors import ConfigError
-from asfitted.wire.csv import read_csv
+from asfitted.wire.csv_types import read_csv_types
 
 _FILE = click.Path(path_type=Path)
 _OUTPUT = click.option("--output", type=_FILE, help="Where to write it; by default stdout.")
@@ -102,7 +103,7 @@ def check(file: Path, data: Path, code: tuple[Path, ...]) -> None:
     Rows are counted from 0, behind the header of a CSV.
     """
     loaded = DataContract.load(file)
-    frames = read_csv(data, loaded, _CHUNK_ROWS) if _is_csv(data) else iter([_frame(data)])
+    frames = (chunk.load() for chunk in find(data).chunks(loaded, _CHUNK_ROWS))
     with _importable(code):
         rows, findings = check_frames(frames, loaded, str(data))
     click.echo(f"{rows:,} rows conform to {file}")
@@ -188,15 +189,16 @@ def _write(text: str, output: Path | None, said: str) -> None:
     click.echo(said)
 
 
-def _is_csv(data: Path) -> bool:
-    return data.suffix == ".csv"
-
-
 def _frame(data: Path) -> pd.DataFrame:
+    demand_format(data)
+    if data.suffix == ".csv":
+        return read_csv_types(data)
     try:
-        return pd.read_csv(data) if _is_csv(data) else pd.read_parquet(data)
+        frame = pd.read_parquet(data)
     except (OSError, ValueError) as error:
         raise ConfigError(f"the data cannot be read: {error}", str(data)) from error
+    # An index that has a name is a column, as it is when the file is scored.
+    return frame.reset_index([name for name in frame.index.names if name is not None])
 
 
 @contextlib.contextmanager

@@ -66,7 +66,8 @@ class Check(FrozenModel):
         except Exception as error:
             raise CheckFailed(
                 f"the check {self.function} cannot be imported: {type(error).__name__}: {error}",
-                mend=f"put the folder of {self.module} on PYTHONPATH, and the file in code_paths",
+                self.function,
+                f"put the folder of {self.module} on PYTHONPATH, and the file in code_paths",
             ) from error
 
     def allowed(self, *frames: pd.DataFrame) -> np.ndarray[Any, Any]:
@@ -87,13 +88,14 @@ class Check(FrozenModel):
             mask = np.asarray(function(*(frame.copy() for frame in frames)))
         except Exception as error:
             raise CheckFailed(
-                f"the check {self.function} failed: {type(error).__name__}: {error}"
+                f"the check {self.function} failed: {type(error).__name__}: {error}", self.function
             ) from error
         if mask.shape != (len(frames[0]),) or not _is_boolean(mask):
             raise CheckFailed(
                 f"the check {self.function} returned {mask.dtype} of shape {mask.shape}, not true "
                 f"or false for each of {len(frames[0])} rows",
-                mend="return a mask such as frame['low'] <= frame['high']; a comparison with a "
+                self.function,
+                "return a mask such as frame['low'] <= frame['high']; a comparison with a "
                 "missing value is false",
             )
         return mask.astype(bool)

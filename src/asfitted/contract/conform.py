@@ -150,6 +150,11 @@ def _conform(contract: DataContract, table: _Table, keys: bool, checks: bool) ->
     mend = _name_mend(contract, table.names) if violations else ""
     n_rows = len(table.index)
     there = set(table.names)
+    violations += [
+        Violation(name, "index", "the column is the frame's index; call reset_index()")
+        for name in table.index.names
+        if name in contract.columns and name not in there and (keys or name not in contract.keys)
+    ]
     columns: dict[str, Any] = {}
     findings: list[Finding] = []
     for name, column in contract.columns.items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from asfitted.contract.plain import Array, Plain, is_number
 from asfitted.contract.reading import ReadColumn, check_bounds, note_missing
 
 _TOO_LARGE = "values are beyond ±(2^53 − 1)"
+_MAYBE_ROUNDED = "whole numbers are beyond ±(2^53 − 1), and a float may be another number"
 
 
 def _floats(source: Plain, out: ReadColumn, what: str) -> tuple[Array, Array]:
@@ -35,12 +38,33 @@ def _floats(source: Plain, out: ReadColumn, what: str) -> tuple[Array, Array]:
 def read_number(source: Plain, column: Column, out: ReadColumn) -> None:
     note_missing(source, column, out)
     values, present = _floats(source, out, "numbers")
+    large = _beyond(source, values, present)
+    out.refuse("exact", _MAYBE_ROUNDED, large)
+    present = present & ~large
     infinite = present & ~np.isfinite(values)
     out.refuse("finite", "values are not finite", infinite)
     if isinstance(column.missing, Fill):
         values[source.missing] = column.missing.fill
     check_bounds(values, present & ~infinite, column, out)
     out.values = values
+
+
+def _beyond(source: Plain, values: Array, present: Array) -> Array:
+    """Return a mask of what is written as a whole number and may be another one as a float."""
+    beyond: Array = present & (np.abs(values) > EXACT)
+    if source.family == "float":
+        return np.zeros_like(beyond)
+    if source.family == "object":
+        for i in np.flatnonzero(beyond):
+            beyond[i] = _may_be_rounded(source.values[i])
+    return beyond
+
+
+def _may_be_rounded(value: Any) -> bool:
+    if isinstance(value, Decimal):
+        return value == value.to_integral_value() and float(value) != value
+    # Also those that a float holds: whoever sends them may have meant a neighbour.
+    return isinstance(value, (int, np.integer))
 
 
 def read_integer(source: Plain, column: Column, out: ReadColumn) -> None:

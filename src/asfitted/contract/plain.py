@@ -68,10 +68,11 @@ def plain(series: pd.Series[Any]) -> Plain:
     if types.is_datetime64_dtype(dtype):
         return Plain("moment", series.to_numpy(), missing)
     if isinstance(dtype, pd.ArrowDtype) and pa.types.is_timestamp(dtype.pyarrow_dtype):
+        unit = f"datetime64[{dtype.pyarrow_dtype.unit}]"
         if dtype.pyarrow_dtype.tz:
             utc = series.dt.tz_convert("UTC").dt.tz_localize(None)
-            return Plain("moment_utc", utc.to_numpy(dtype="datetime64[us]"), missing)
-        return Plain("moment", series.to_numpy(dtype="datetime64[us]"), missing)
+            return Plain("moment_utc", utc.to_numpy(dtype=unit), missing)
+        return Plain("moment", series.to_numpy(dtype=unit), missing)
     return _objects(series.to_numpy(dtype=object), missing)
 
 

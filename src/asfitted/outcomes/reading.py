@@ -19,12 +19,10 @@ from asfitted.contract import Column, DataContract, check_target
 from asfitted.contract.kinds import read_column
 from asfitted.contract.plain import plain
 from asfitted.errors import ConfigError, ContractViolation, Violation
-from asfitted.wire.csv import read_csv
+from asfitted.wire.csv import ALL_TEXT, read_csv
 
 _CHUNK = 50_000
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
-# A CSV without a contract: every column is text.
-_ANY = DataContract(columns={"prediction_id": Column(kind="text")})
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def read_table(path: Path, contract: DataContract | None) -> pd.DataFrame:
     ConfigError, ContractViolation
     """
     if path.suffix == ".csv":
-        typed = _ANY
+        typed = ALL_TEXT
         if contract is not None:
             columns = {**contract.columns, **contract.target}
             typed = contract.model_copy(update={"columns": columns})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from asfitted.contract import Conformed, DataContract
-from asfitted.errors import ContractViolation, OutputViolation, RecordError
+from asfitted.errors import ContractViolation, OutputViolation, RecordError, refusal_code
 from asfitted.prediction_log import Batch, FieldPolicy, Journal
 from asfitted.prediction_log.encode import encode_columns
 from asfitted.prediction_log.json_rows import Column
@@ -173,6 +173,7 @@ class Recorder:
         latency_us: int,
         request_id: str = "",
         batch_id: str = "",
+        params: Mapping[str, Any] | None = None,
     ) -> Batch:
         """Return the record of one call."""
         return Batch(
@@ -188,7 +189,7 @@ class Recorder:
             outputs=entries.outputs,
             findings=entries.findings,
             keys=entries.keys,
-            params={},
+            params=dict(params or {}),
             latency_us=latency_us,
             source=self.source,  # type: ignore[arg-type]
         )
@@ -210,7 +211,7 @@ class Recorder:
                 model_name=self.identity.name,
                 model_version=self.identity.version,
                 model_digest=self.identity.digest,
-                code=getattr(error, "code", "internal"),
+                code=refusal_code(error),
                 n_rows=n_rows,
                 violations=[replace(v, column=v.known_column) for v in violations],
                 source=self.source,

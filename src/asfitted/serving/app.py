@@ -94,13 +94,11 @@ class App:
         route = (method, path)
         body = _Body(receive, "expect" in headers)
         if self.token and not _is_bearer(headers.get("authorization", ""), self.token):
+            # Counted, and not on record: who has no token shall not fill the disk.
             refused = RequestRefused("unauthorized", "a bearer token is needed", status=401)
-            reply = refusal(refused, request_id)
-        elif route == ("POST", "/invocations"):
-            reply = await self._invocations(headers, request_id, body)
+            reply = _counted(refusal(refused, request_id))
         elif path == "/invocations" and method != "OPTIONS":
-            wrong = RequestRefused("method_not_allowed", "rows are sent by POST", status=405)
-            reply = refusal(wrong, request_id)
+            reply = await self._invocations(method, headers, request_id, body)
         elif route == ("GET", "/ready"):
             reply = await asyncio.to_thread(self._ready, request_id)
         elif route == ("GET", "/contract"):
@@ -131,26 +129,30 @@ class App:
     def _exposition(self) -> bytes:
         return metrics.exposition(self.model) + (self.upkeep.exposition() if self.upkeep else b"")
 
-    async def _invocations(self, headers: dict[str, str], request_id: str, receive: _Body) -> Reply:
+    async def _invocations(
+        self, method: str, headers: dict[str, str], request_id: str, receive: _Body
+    ) -> Reply:
         started = perf_counter()
         if self.in_work >= MAX_REQUESTS:
+            # Counted, and not on record: that would be more work where there is too much.
             busy = RequestRefused("overloaded", "too many requests are in work", status=503)
             reply = refusal(busy, request_id)
         else:
             self.in_work += 1
             try:
-                reply = await self._answer(headers, request_id, receive)
+                reply = await self._answer(method, headers, request_id, receive)
             finally:
                 self.in_work -= 1
-        metrics.REQUESTS.labels(str(reply.status)).inc()
-        if reply.code:
-            metrics.REFUSALS.labels(reply.code).inc()
         metrics.STAGES.labels("total").observe(perf_counter() - started)
-        return reply
+        return _counted(reply)
 
-    async def _answer(self, headers: dict[str, str], request_id: str, receive: _Body) -> Reply:
+    async def _answer(
+        self, method: str, headers: dict[str, str], request_id: str, receive: _Body
+    ) -> Reply:
         received_at = datetime.now(timezone.utc)
         try:
+            if method != "POST":
+                raise RequestRefused("method_not_allowed", "rows are sent by POST", status=405)
             with metrics.STAGES.labels("read").time():
                 rows = await self._read(headers, receive)
             reply: Reply = await self._wait(self.batcher.submit(rows, request_id), receive)
@@ -179,6 +181,11 @@ class App:
             raise RequestRefused(
                 "timeout", "the body did not arrive in time", "send it faster, or less", 408
             ) from None
+        if "upgrade" in headers and not body:
+            # Behind such a header the server reads no body.
+            raise RequestRefused(
+                "upgrade", "the connection asks for another protocol", "send plain HTTP/1.1"
+            )
         if encoding.endswith("gzip"):
             body = await asyncio.to_thread(_unzipped, body, limit)
         # A small body of Parquet may unpack to a large one.
@@ -241,6 +248,13 @@ class App:
         except RecordError as error:
             return refusal(error, request_id)
         return Reply(200, json.dumps({"ready": True, "recording": recording}).encode())
+
+
+def _counted(reply: Reply) -> Reply:
+    metrics.REQUESTS.labels(str(reply.status)).inc()
+    if reply.code:
+        metrics.REFUSALS.labels(reply.code).inc()
+    return reply
 
 
 def _is_bearer(given: str, token: str) -> bool:

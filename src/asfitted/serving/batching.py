@@ -251,6 +251,7 @@ class Batcher:
                             (perf_counter_ns() - job.started_ns) // 1000,
                             job.request_id,
                             batch_id,
+                            job.rows.params,
                         )
                         for job, start, stop in ending
                     ]

@@ -12,11 +12,13 @@ import numpy as np
 
 from asfitted.errors import (
     SHOWN_VIOLATIONS,
+    CheckFailed,
     ContractViolation,
     OutputViolation,
     RecordError,
     RequestRefused,
     Violation,
+    refusal_code,
 )
 
 logger = logging.getLogger(__name__)
@@ -71,28 +73,31 @@ def _plain(value: Any) -> Any:
 def refusal(error: BaseException, request_id: str) -> Reply:
     """Return what the caller is told: a code, a sentence, at most five violations."""
     headers: dict[str, str] = {}
-    content: dict[str, Any] = {"request_id": request_id}
+    content: dict[str, Any] = {"request_id": request_id, "code": refusal_code(error)}
     if isinstance(error, RequestRefused):
         status = error.status
         headers = {503: {"retry-after": "1"}, 405: {"allow": "POST"}}.get(status, {})
-        content |= {"code": error.code, "message": _sentence(error.what, error.mend)}
+        content |= {"message": _sentence(error.what, error.mend)}
     elif isinstance(error, ContractViolation):
         status = 422
         message = "the rows are not what the contract allows; GET /contract shows it"
-        content |= {"code": error.code, "message": message, **_violations(error.violations)}
+        content |= {"message": message, **_violations(error.violations)}
     elif isinstance(error, OutputViolation):
         status = 500
         message = "the model's answer may not be sent"
-        content |= {"code": error.code, "message": message, **_violations(error.violations)}
+        content |= {"message": message, **_violations(error.violations)}
     elif isinstance(error, RecordError):
         status, headers = 503, {"retry-after": "5"}
-        content |= {
-            "code": error.code,
-            "message": "the answer could not be recorded, so it is not given; try again later",
-        }
+        message = "the answer could not be recorded, so it is not given; try again later"
+        content |= {"message": message}
+    elif isinstance(error, CheckFailed):
+        status = 500
+        content |= {"message": "a check of the contract failed on these rows, and not the rows"}
+        kind = type(error.__cause__).__name__
+        logger.error("request %s: the check %s failed (%s)", request_id, error.where, kind)
     else:
         status = 500
-        content |= {"code": "internal", "message": "the model failed on these rows"}
+        content |= {"message": "the model failed on these rows"}
         # The types say where to look; the message may hold a value.
         kind, cause = type(error).__name__, type(error.__cause__).__name__
         logger.error("request %s: %s in the model (%s)", request_id, kind, cause)

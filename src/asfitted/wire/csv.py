@@ -17,20 +17,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from asfitted.contract import Column, DataContract
+from asfitted.contract.column import EXACT
 from asfitted.errors import ConfigError, ContractViolation, RequestRefused, Violation
 from asfitted.wire.rows import Rows, check_columns
+
+# A field may be as long as a body: what is too long, the contract says.
+csv.field_size_limit(2**31 - 1)
 
 _INTEGER = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 # Each digit can be matched in one way only: with ``\d+\.?\d*`` a field of many digits
 # that is no number took the square of its length.
-_NUMBER_PATTERN = r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?"
-_NUMBER = re.compile(_NUMBER_PATTERN, re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_WHOLE = re.compile(r"[+-]?\d{16,}", re.ASCII)
 # What Arrow reads a whole column at a time, and as what; for RE2, whose \d is ASCII's.
 # Integers that may miss are not there: as floats they would be rounded.
 _AT_ONCE: Mapping[str, tuple[str, pa.DataType]] = {
-    "number": (f"^({_NUMBER_PATTERN})?$", pa.float64()),
+    # Without the whole numbers that a float may not hold.
+    "number": (
+        r"^([+-]?(\d{1,15}|(\d+\.\d*|\.\d+)([eE][+-]?\d+)?|\d+[eE][+-]?\d+))?$",
+        pa.float64(),
+    ),
     "integer": (r"^-?\d{1,18}$", pa.int64()),
 }
+
+# Of no column that a file is likely to have: every one is text.
+ALL_TEXT = DataContract(columns={"": Column(kind="text")})
 
 
 def read_csv(file: Path, contract: DataContract, rows: int) -> Iterator[pd.DataFrame]:
@@ -99,7 +110,7 @@ def _frame(
 
 
 def _column(texts: tuple[str, ...], column: Column | None, index: range) -> pd.Series[Any]:
-    """Return what `_typed` reads, as an array where a column of numbers holds nothing else."""
+    """Return what `typed` reads, as an array where a column of numbers holds nothing else."""
     if column is not None and column.kind in _AT_ONCE and texts:
         pattern, kind = _AT_ONCE[column.kind]
         array = pa.array(texts, pa.string())
@@ -109,10 +120,14 @@ def _column(texts: tuple[str, ...], column: Column | None, index: range) -> pd.S
             with contextlib.suppress(pa.ArrowInvalid):
                 numbers = array.cast(kind).to_numpy(zero_copy_only=False)
                 return pd.Series(numbers, index)
-    return pd.Series(_typed(texts, column), index, dtype=object)
+    return pd.Series(typed(texts, column), index, dtype=object)
 
 
-def _typed(texts: tuple[str, ...], column: Column | None) -> np.ndarray[Any, Any]:
+def typed(texts: tuple[str, ...], column: Column | None) -> np.ndarray[Any, Any]:
+    """Return fields as what a column's kind is written as, None for an empty one.
+
+    What cannot be read stays text.
+    """
     read = _reader(column)
     out = np.empty(len(texts), dtype=object)
     if read is str:
@@ -126,13 +141,20 @@ def _reader(column: Column | None) -> Callable[[str], Any]:
     if column is None:
         return str
     if column.kind == "number":
-        return _float
+        return _number
     if column.kind == "integer" or (column.categories and isinstance(column.categories[0], int)):
         # 1.0 is a whole number here as it is in JSON; conform decides.
         return lambda text: int(text) if _INTEGER.fullmatch(text) else _float(text)
     if column.kind == "boolean":
         return lambda text: {"true": True, "false": False}.get(text, text)
     return str
+
+
+def _number(text: str) -> float | int | str:
+    # An int, as in JSON: for conform to refuse where a float would be another number.
+    if _WHOLE.fullmatch(text) and abs(float(text)) > EXACT:
+        return EXACT + 1
+    return _float(text)
 
 
 def _float(text: str) -> float | str:
@@ -166,7 +188,7 @@ def read_csv_body(body: bytes, contract: DataContract, max_rows: int) -> Rows:
     if any(len(line) != len(header) for line in fields):
         raise RequestRefused("ragged", "a line has more or fewer fields than the header")
     columns = {
-        name: list(_typed(tuple(line[i] for line in fields), contract.columns.get(name)))
+        name: list(typed(tuple(line[i] for line in fields), contract.columns.get(name)))
         for i, name in enumerate(header)
     }
     return Rows(columns, len(fields))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from asfitted.wire.json_body import too_many
 from asfitted.wire.parquet_pages import PagesBroken
 from asfitted.wire.rows import Rows, check_columns
 
+_NAMELESS = re.compile(r"__index_level_\d+__", re.ASCII)
 # What broken files were seen to raise, beside Arrow's own.
 _BROKEN = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError)
 
@@ -60,7 +62,9 @@ def _read(file: pq.ParquetFile, body: bytes, contract: DataContract, max_rows: i
     schema = file.schema_arrow
     if len(set(schema.names)) != len(schema.names):
         raise RequestRefused("duplicate_column", "the Parquet body holds a column twice")
-    check_columns(schema.names, n_rows, contract)
+    passed_over = nameless_index(schema, contract)
+    names = [name for name in schema.names if name not in passed_over]
+    check_columns(names, n_rows, contract)
     limit = contract.limits.bytes
     if pages.unpacked_bytes(body, list(groups.values()), limit) > limit:
         raise _too_large(contract)
@@ -81,10 +85,18 @@ def _read(file: pq.ParquetFile, body: bytes, contract: DataContract, max_rows: i
         table = table.set_column(at, name, table[name].cast(pa.large_string()))
     table.validate(full=True)
     frame = table.to_pandas(ignore_metadata=True)
-    for name in schema.names:
+    for name in names:
         if name not in wanted:
             frame[name] = _unread(len(frame), name in contract.columns)
     return frame
+
+
+def nameless_index(schema: pa.Schema, contract: DataContract) -> list[str]:
+    """Return the columns in which pandas wrote an index that has no name.
+
+    One that has a name is a column as any other: the contract may ask for it.
+    """
+    return [n for n in schema.names if _NAMELESS.fullmatch(n) and n not in contract.columns]
 
 
 def _too_large(contract: DataContract) -> RequestRefused:

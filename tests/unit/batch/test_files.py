@@ -50,6 +50,30 @@ def test_csv_and_parquet_give_the_bits_of_the_whole_frame(
         assert sorted(os.listdir(tmp_path / folder)) == ["out.csv", "out.parquet"]
 
 
+def test_what_pandas_noted_in_a_parquet_file_changes_nothing(
+    model: FittedModel, tmp_path: Path
+) -> None:
+    score_file(model, write(raw(), tmp_path / "in.parquet"), tmp_path / "out.parquet")
+    expected = read(tmp_path / "out.parquet")
+    marked = raw()
+    marked.attrs["asfitted_conformed"] = True
+    said = {
+        "feature": raw().set_index("size"),
+        "key": raw().set_index("id"),
+        "nameless": raw().set_axis([*range(24), 99]),
+        "attrs": marked,
+    }
+    for name, frame in said.items():
+        frame.to_parquet(tmp_path / f"{name}.parquet")
+        score_file(model, tmp_path / f"{name}.parquet", tmp_path / f"{name}-out.parquet")
+        pd.testing.assert_frame_equal(read(tmp_path / f"{name}-out.parquet"), expected)
+    assert "__index_level_0__" in pq.read_schema(tmp_path / "nameless.parquet").names
+    foreign = raw().rename_axis("stranger").set_axis([*range(24), 99])
+    foreign.rename_axis("stranger").to_parquet(tmp_path / "stranger.parquet")
+    with pytest.raises(ContractViolation, match="stranger: not a column of the contract"):
+        score_file(model, tmp_path / "stranger.parquet", tmp_path / "none.parquet")
+
+
 def test_keys_are_written_in_their_own_types(model: FittedModel, tmp_path: Path) -> None:
     source = write(raw(), tmp_path / "in.parquet")
     score_file(model, source, tmp_path / "out.parquet", chunk_rows=4)

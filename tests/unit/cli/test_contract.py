@@ -63,6 +63,48 @@ def test_infer_writes_a_contract_that_the_data_conforms_to(
         )
 
 
+def test_infer_reads_a_csv_as_it_is_read_when_it_is_scored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = {
+        "flag": ["true", "false", ""],
+        "grade": ["A", "NA", "None"],
+        "zip": ["01234", "10115", ""],
+        "count": ["1", "", "3"],
+        "size": ["1.5", "1e3", "2"],
+        "left": ["2013-05-01T10:00:00Z", "2013-05-02", "2013-05-03 10:00"],
+        "mixed": ["1", "x", "2"],
+        "said": ["True", "False", "True"],
+        "nothing": ["1", "", ""],
+    }
+    pd.DataFrame(columns).to_csv(tmp_path / "rows.csv", index=False)
+    ran = Ran(capsys, "infer", tmp_path / "rows.csv", "--output", tmp_path / "c.yaml")
+    assert ran.code == 0, ran.err
+    proposed = DataContract.load(tmp_path / "c.yaml").columns
+    assert {name: column.kind for name, column in proposed.items()} == {
+        "flag": "boolean", "grade": "category", "zip": "category", "count": "integer",
+        "size": "number", "left": "datetime", "mixed": "category", "said": "category",
+        "nothing": "integer",
+    }  # fmt: skip
+    assert proposed["grade"].categories == ("A", "NA", "None")
+    assert proposed["zip"].categories == ("01234", "10115")
+    ran = Ran(capsys, "check", tmp_path / "c.yaml", tmp_path / "rows.csv")
+    assert (ran.code, ran.out.splitlines()[0]) == (0, f"3 rows conform to {tmp_path / 'c.yaml'}")
+
+
+def test_an_index_with_a_name_is_a_column_of_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    FRAME.set_index("size").to_parquet(tmp_path / "named.parquet")
+    FRAME[FRAME["colour"] == "red"].to_parquet(tmp_path / "nameless.parquet")
+    ran = Ran(capsys, "infer", tmp_path / "named.parquet", "--output", tmp_path / "c.yaml")
+    assert ran.code == 0, ran.err
+    assert set(DataContract.load(tmp_path / "c.yaml").columns) == set(FRAME)
+    for name, rows in (("named", 30), ("nameless", 15)):
+        ran = Ran(capsys, "check", tmp_path / "c.yaml", tmp_path / f"{name}.parquet")
+        assert (ran.code, ran.out.split()[0]) == (0, f"{rows}")
+
+
 def test_infer_refuses_what_no_contract_can_be_made_of(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

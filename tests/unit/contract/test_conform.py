@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from asfitted.contract import Column, Conformed, DataContract, Fill
+from asfitted.contract.conform import conform as conform_whole
 from asfitted.errors import ContractViolation, Violation
 
 CANARY = "canary-5157"
@@ -82,7 +83,20 @@ def test_a_number_is_finite(value: object) -> None:
 def test_a_number_too_large_for_a_float() -> None:
     assert rules_and_rows(NUMBER, [10**400]) == {"type": (0,)}
     assert rules_and_rows(NUMBER, [10**400, 1.5]) == {"type": (0,)}
-    assert held(NUMBER, [2**70, 1.5]) == [2.0**70, 1.5]
+    assert held(NUMBER, [2.0**70, 1.5]) == [2.0**70, 1.5]
+
+
+def test_a_whole_number_that_a_float_may_round() -> None:
+    for beyond in (2**53, 2**53 + 1, -(2**53), 2**60):
+        for values in ([beyond, 1], [beyond, 1.5], np.array([beyond, 1])):
+            assert rules_and_rows(NUMBER, values) == {"exact": (0,)}
+        assert rules_and_rows(NUMBER, pd.Series([beyond, 1], dtype="Int64")) == {"exact": (0,)}
+    assert rules_and_rows(NUMBER, np.array([2**64 - 1], dtype="uint64")) == {"exact": (0,)}
+    # It is out of bounds as well, perhaps: which number is meant is not known.
+    assert rules_and_rows(Column(kind="number", max=5), [2**60]) == {"exact": (0,)}
+    assert held(NUMBER, [2**53 - 1, 1 - 2**53]) == [2.0**53 - 1, 1 - 2.0**53]
+    assert held(NUMBER, [decimal.Decimal(2**60), decimal.Decimal("0.1")]) == [2.0**60, 0.1]
+    assert rules_and_rows(NUMBER, [decimal.Decimal(2**60 + 1)]) == {"exact": (0,)}
 
 
 def test_a_bool_column_is_no_number() -> None:
@@ -673,6 +687,25 @@ def test_no_message_holds_a_value(contract: DataContract, value: object) -> None
     while error is not None:
         assert "5157" not in f"{error}{error!r}"
         error = error.__cause__ or error.__context__
+
+
+def test_a_column_that_is_the_index_is_not_taken_for_one_that_misses() -> None:
+    rows = whole(3, distance=[3.0, 1.0, 2.0])
+    for gone in (["delay"], ["note", "carrier"]):  # which may miss, which may not
+        with pytest.raises(ContractViolation) as caught:
+            TWO.conform(rows.set_index(gone))
+        index = {v.column for v in caught.value.violations if v.rule == "index"}
+        assert index == set(gone)
+    # A key is asked for in production, not by the step of a pipeline.
+    by_key = rows.set_index("flight")
+    with pytest.raises(ContractViolation, match="flight: the column is the frame's index"):
+        TWO.conform(by_key)
+    assert len(features_only(by_key)) == 3
+    assert len(TWO.conform(rows.set_index("delay", drop=False)).frame) == 3
+
+
+def features_only(frame: pd.DataFrame) -> pd.DataFrame:
+    return conform_whole(TWO, frame, keys=False).frame
 
 
 def test_columns_come_in_the_contracts_order_with_the_index_that_came_in() -> None:

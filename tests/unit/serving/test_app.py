@@ -13,7 +13,9 @@ import pytest
 from conftest_serving import call
 
 import asfitted
+from asfitted.errors import CheckFailed
 from asfitted.serving import app as module
+from asfitted.serving import metrics
 from asfitted.serving.app import App
 
 ROW = {"id": "k1", "a": 0.25, "c": "x"}
@@ -35,6 +37,10 @@ def refusals(app: App) -> list[str]:
     return list(asfitted.read_log(recorder.journal.folder, refused=True)["code"])
 
 
+def counted(code: str) -> float:
+    return metrics.REFUSALS.labels(code)._value.get()
+
+
 def test_a_request_id_is_taken_returned_and_on_record(app: App) -> None:
     status, headers, _ = asyncio.run(call(app, rows(), x_request_id="order-7"))
     assert (status, headers["x-request-id"]) == (200, "order-7")
@@ -49,6 +55,7 @@ def test_a_request_id_that_is_none_is_made_anew(app: App) -> None:
 def test_ids_on_demand_are_those_on_record(app: App) -> None:
     _, _, said = asyncio.run(call(app, {**rows(3), "params": {"return_ids": True}}))
     assert said["prediction_ids"] == list(log(app)["prediction_id"])
+    assert list(log(app)["params"]) == [{"return_ids": True}] * 3
 
 
 @pytest.mark.parametrize("kind", ["", "Application/JSON", "application/json ; charset=UTF-8"])
@@ -91,9 +98,13 @@ def test_a_token_is_asked_for(
         await send({"type": "http.response.body", "body": b"\n"})
 
     app = App(model, behind)
+    before = counted("unauthorized")
     for path in ("/invocations", "/metrics", "/contract", "/version", "/openapi.json"):
         status, _, said = asyncio.run(call(app, rows(), path=path, authorization=given))
         assert (status, said["code"]) == (401, "unauthorized")
+    assert counted("unauthorized") == before + 5
+    assert app.model.recorder is not None
+    assert not app.model.recorder.journal.folder.exists(), "anyone could fill the disk"
     assert asyncio.run(call(app, method="GET", path="/ping"))[0] == 200
     assert asyncio.run(call(app, rows(), authorization="bearer right"))[0] == 200
 
@@ -105,8 +116,31 @@ def test_routes_that_are_not_ours_stay_mlflows(app: App) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH"])
 def test_rows_are_sent_by_post(app: App, method: str) -> None:
+    before = counted("method_not_allowed")
     status, headers, said = asyncio.run(call(app, method=method))
     assert (status, headers["allow"], said["code"]) == (405, "POST", "method_not_allowed")
+    assert refusals(app) == ["method_not_allowed"]
+    assert counted("method_not_allowed") == before + 1
+
+
+def test_a_body_behind_an_upgrade_is_lost_and_that_is_said(app: App) -> None:
+    status, _, said = asyncio.run(call(app, b"", upgrade="h2c"))
+    assert (status, said["code"]) == (400, "upgrade")
+    assert asyncio.run(call(app, rows(), upgrade="h2c"))[0] == 200
+
+
+def test_a_check_that_fails_is_told_as_it_is_recorded(
+    app: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failed(*_: Any) -> Any:
+        raise CheckFailed("the check rules:low failed: canary-5157", "rules:low") from ValueError()
+
+    monkeypatch.setattr(app.model, "score", failed)
+    status, _, said = asyncio.run(call(app, rows()))
+    assert (status, said["code"]) == (500, "check_failed")
+    assert refusals(app) == ["check_failed"]
+    assert "the check rules:low failed (ValueError)" in caplog.text
+    assert "canary" not in caplog.text + json.dumps(said)
 
 
 def test_what_an_operator_asks(app: App) -> None:

@@ -169,6 +169,8 @@ def _field(text: str, column: Column | None) -> Any:
             decimal.Decimal(text)
         except decimal.InvalidOperation:
             return text
+        if column.kind == "number" and set(text) <= set("0123456789+-") and len(text) > 15:
+            return int(text) if len(text) < 4000 else 2**64
         return float(text)
     return text
 
@@ -240,6 +242,7 @@ def _is_number(given: Any) -> bool:
 
 def _number(given: Any, column: Column) -> float:
     check(_is_number(given) and math.isfinite(given))
+    check(not isinstance(given, int) or abs(given) < 2**53)
     return _within(float(given), column)
 
 
