@@ -210,6 +210,53 @@ def test_what_was_hashed_with_the_key_of_before_is_found(log, monkeypatch) -> No
     assert [one["keys"] == {} for one in records(log, Query())] == [True, False]
 
 
+def test_an_outcome_is_of_each_prediction_however_its_key_was_hashed(log, monkeypatch) -> None:
+    policy = {"customer": "hash"}
+    monkeypatch.setenv("ASFITTED_HASH_KEY", "first")
+    predict(log, [17, 17], policy=FieldPolicy(policy))
+    monkeypatch.setenv("ASFITTED_HASH_KEY", "second")
+    monkeypatch.setenv("ASFITTED_OLD_HASH_KEYS", "first")
+    predict(log, [17, "17"], policy=FieldPolicy(policy), scored_at=NOW + timedelta(seconds=1))
+    frame = pd.DataFrame({"customer": [17], "outcome": [1]})
+    report = add_outcomes(frame, keys="customer")
+    assert (report.ambiguous, report.written) == ([0], 1)
+    assert read_log(outcomes=True)["outcome"].tolist() == [1, 1, 1, 1]
+    assert len({one["keys"]["customer"] for one in on_record(log)}) == len(on_record(log)) == 3
+    again = add_outcomes(frame, keys="customer")
+    assert (again.duplicates, again.written, len(on_record(log))) == ([0], 0, 3)
+    # A prediction that comes later has only what is not there yet.
+    predict(log, ["17", 17.0, 18], policy=FieldPolicy(policy), scored_at=NOW + timedelta(seconds=2))
+    assert add_outcomes(frame, keys="customer").duplicates == [0]
+
+
+def test_a_key_of_before_the_policy_is_not_written_in_clear_again(log, monkeypatch) -> None:
+    monkeypatch.setenv("ASFITTED_HASH_KEY", "secret")
+    ids = predict(log, ["CANARY"])
+    hashed = FieldPolicy({"customer": "hash"})
+    frame = pd.DataFrame({"customer": ["CANARY"], "outcome": [1]})
+    add_outcomes(frame, keys="customer", policy=hashed)
+    ids += predict(log, ["CANARY"], policy=hashed, scored_at=NOW + timedelta(seconds=1))
+    # Without a policy too: the log holds this key hashed.
+    add_outcomes(frame, keys="customer")
+    first, second = on_record(log)
+    assert (first["prediction_id"], first["keys"]) == (ids[0], {})
+    assert second["prediction_id"] is None
+    assert second["keys"]["customer"].startswith("hmac-")
+    assert read_log(outcomes=True)["outcome"].tolist() == [1, 1]
+    assert add_outcomes(frame, keys="customer").duplicates == [0]
+
+
+def test_the_policy_of_the_model_on_record_holds_for_its_outcomes(log, monkeypatch) -> None:
+    monkeypatch.setenv("ASFITTED_HASH_KEY", "secret")
+    predict(log, ["CANARY"])
+    (log.parent / "registry_config.yaml").write_text(
+        "schema_version: 1\nmodels: {flights: {fields: {customer: hash}}}\n"
+    )
+    add_outcomes(pd.DataFrame({"customer": ["CANARY"], "outcome": [1]}), keys="customer")
+    assert [one["keys"] for one in on_record(log)] == [{}]
+    assert read_log(outcomes=True)["outcome"].tolist() == [1]
+
+
 def test_a_hashed_key_is_not_looked_for_in_vain(log, monkeypatch) -> None:
     """Without the secret nobody can tell, and "none" would be taken for an answer."""
     monkeypatch.setenv("ASFITTED_HASH_KEY", "secret")
