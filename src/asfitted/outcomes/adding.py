@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -15,7 +15,7 @@ from asfitted.config import load_config
 from asfitted.contract import DataContract
 from asfitted.errors import ConfigError, ContractViolation, Violation
 from asfitted.outcomes.matching import Prediction, Wanted, matches
-from asfitted.outcomes.reading import Given, read_outcomes, read_table
+from asfitted.outcomes.reading import Given, read_outcomes, read_table, same_value
 from asfitted.prediction_log import FieldPolicy, Journal, strictest
 from asfitted.prediction_log.joining import Known, Names, Outcomes, Subjects
 from asfitted.prediction_log.joining import read_outcomes as outcomes_on_record
@@ -23,6 +23,10 @@ from asfitted.prediction_log.keys import is_hashed, spelled
 from asfitted.prediction_log.reader import warn
 from asfitted.prediction_log.record import Outcome, to_microseconds
 from asfitted.prediction_log.whole import Place
+
+_DAY_US = 86_400_000_000
+# What another machine's clock may be ahead.
+_SKEW_US = 3_600_000_000
 
 
 @dataclass
@@ -41,6 +45,9 @@ class OutcomeReport:
         Of several predictions with the same keys: it is the outcome of each.
     erased : list of int
         Of a prediction that was erased: not written.
+    early : list of int
+        Observed before a prediction of theirs was scored, or more than an hour from now;
+        written all the same. Midnight in UTC stands for a day, and is observed at its end.
     late : list of int
         Arrived longer than `late_after` after a prediction of theirs was scored.
     duplicates : list of int
@@ -57,6 +64,7 @@ class OutcomeReport:
     unknown: list[int] = field(default_factory=list)
     ambiguous: list[int] = field(default_factory=list)
     erased: list[int] = field(default_factory=list)
+    early: list[int] = field(default_factory=list)
     late: list[int] = field(default_factory=list)
     duplicates: list[int] = field(default_factory=list)
     corrections: list[int] = field(default_factory=list)
@@ -85,8 +93,9 @@ def add_outcomes(
     """Put on record what came true of predictions.
 
     Rows name their prediction in a column ``prediction_id``, or by the values of keys.
-    All of them are written or, where one is bad, none. Adding the same again writes
-    nothing; another value for the same prediction is a correction, and the newest counts.
+    All of them are written or, where one is bad, none; so too where two give one prediction
+    different values. Adding the same again writes nothing; another value than on record is
+    a correction, and the newest counts.
 
     Parameters
     ----------
@@ -256,19 +265,21 @@ class _Adding:
         (report.matched if predictions else report.unknown).append(row)
         if len(predictions) > 1:
             report.ambiguous.append(row)
+        if self._is_early(self.given.observed_at[row], predictions.values()):
+            report.early.append(row)
         if self.late_us is not None and any(
             each.scored_at < self.now_us - self.late_us for each in predictions.values()
         ):
             report.late.append(row)
-        if all(one is not None and _same(one.value, value) for one in before):
+        if all(one is not None and same_value(one.value, value) for one in before):
             report.duplicates.append(row)
             return
-        if any(one is not None and not _same(one.value, value) for one in before):
+        if any(one is not None and not same_value(one.value, value) for one in before):
             report.corrections.append(row)
         # Hashed under two keys, or as text and number, one key has several spellings.
         by_spelling: dict[Names, Outcome] = {}
         for each, one in zip(mine, before, strict=True):
-            if one is None or not _same(one.value, value):
+            if one is None or not same_value(one.value, value):
                 outcome = self._outcome(row, each)
                 spelling = (outcome.prediction_id or "", *map(spelled, outcome.keys.values()))
                 by_spelling.setdefault(spelling, outcome)
@@ -279,8 +290,16 @@ class _Adding:
             known.add(
                 outcome.prediction_id,
                 outcome.keys,
-                Known(self.now_us, mark, None, outcome.model_name, value),
+                Known(self.now, mark, None, outcome.model_name, value),
             )
+
+    def _is_early(self, observed_at: datetime | None, of: Iterable[Prediction]) -> bool:
+        if observed_at is None:
+            return False
+        at_us = to_microseconds(observed_at, "observed_at")
+        # Who writes a date means some moment of the day.
+        until_us = at_us + _DAY_US if at_us % _DAY_US == 0 else at_us
+        return at_us > self.now_us + _SKEW_US or any(until_us < each.scored_at for each in of)
 
     def _outcome(self, row: int, of: Prediction) -> Outcome:
         given = self.given
@@ -305,10 +324,6 @@ class _Adding:
             outcome=given.outcomes[row],
             source=self.source,
         )
-
-
-def _same(a: Any, b: Any) -> bool:
-    return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
 
 
 def _key_names(
