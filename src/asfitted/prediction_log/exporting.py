@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 import os
 import secrets
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from asfitted.errors import ConfigError, StoreUnavailable
+from asfitted.prediction_log.csv_rows import write_csv
 from asfitted.prediction_log.frame import flat, flat_names
 from asfitted.prediction_log.joining import JOINED_COLUMNS, joined, read_outcomes
 from asfitted.prediction_log.query import Query
@@ -137,9 +137,7 @@ def _write_jsonl(file: IO[str], rows: Iterator[Record], names: list[str]) -> Non
 
 
 def _write_csv(file: IO[str], rows: Iterator[Record], names: list[str]) -> None:
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
+    write_csv(file, names, ([_cell(row.get(name)) for name in names] for row in rows))
 
 
 def _cell(value: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import subprocess
 import sys
@@ -123,6 +125,44 @@ def test_sql_sees_journals_and_sink_as_one(run, log, tmp_path, monkeypatch) -> N
     ]
     assert run("sql", "select count(*) as n from predictions", "--csv")[1] == "n\n2\n"
     assert run("sql", "select count(*) as n from predictions")[1].split() == ["n", "2"]
+
+
+@pytest.mark.parametrize("form", ["--csv", "--json"])
+def test_two_columns_of_one_name_are_two_columns(run, log, form) -> None:
+    ids = put(log, ROWS[:1])
+    add_outcomes(pd.DataFrame({"prediction_id": ids, "outcome": [0]}))
+    statement = "select 1 as a, 2 as a, p.source, o.* from predictions p, outcomes o"
+    code, out, _ = run("sql", statement, form)
+    assert code == 0
+    if form == "--json":
+        (row,) = json.loads(out)["rows"]
+    else:
+        (row,) = csv.DictReader(io.StringIO(out))
+    assert [str(row[name]) for name in ("a", "a_1", "source")] == ["1", "2", "serve"]
+    assert "source_1" in row
+
+
+def test_sql_shows_moments_that_no_calendar_has(run, log) -> None:
+    put(log, ROWS[:1])
+    statement = "select scored_at + interval 9000 year as at, 1 as n from predictions"
+    code, out, _ = run("sql", statement, "--json")
+    assert code == 0
+    assert json.loads(out)["rows"] == [{"at": "11026-11-24 10:30:00.000000Z", "n": 1}]
+
+
+@pytest.mark.parametrize("ending", ["", "\n"])
+def test_a_carriage_return_ends_no_line_of_a_csv(run, log, tmp_path, ending) -> None:
+    put(log, [{"note": f"a\rb{ending}", "temp": 1.5}, {"note": "c", "temp": None}])
+    target = tmp_path / "out.csv"
+    assert run("export", "--output", target, "--features")[0] == 0
+    texts = [target.read_bytes().decode()]
+    texts.append(run("query", "--csv")[1])
+    statement = "select inputs->>'note' as note, 1.5 as temp from predictions order by scored_at"
+    texts.append(run("sql", statement, "--csv")[1])
+    for text in texts:
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        assert [row["note"] for row in rows] == [f"a\rb{ending}", "c"]
+        assert rows[0]["temp"] == "1.5"
 
 
 @pytest.mark.parametrize(
