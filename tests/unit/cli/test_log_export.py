@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from asfitted import add_outcomes
+from asfitted import add_outcomes, read_log
 from asfitted.prediction_log import Batch, Journal, uuid7
 from asfitted.prediction_log.shipper import Shipper
 
@@ -69,6 +69,39 @@ def test_features_are_typed_columns_in_parquet(run, log, tmp_path) -> None:
     assert [row["note"] for row in rows] == [ROWS[0]["note"], "\ufffd", None]
 
 
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([2**53 + 1, 1], "int64"),
+        ([2**63 - 1, -(2**63)], "int64"),
+        ([2**53, 0.5], "double"),
+        ([2**53 + 1, 0.5], "string"),
+        ([2**63, 1], "string"),
+        ([10**30, 0.5], "string"),
+        ([-(2**63) - 1, "x"], "string"),
+    ],
+)
+def test_whole_numbers_stay_exact_in_parquet(run, log, tmp_path, values, kind) -> None:
+    put(log, [{"n": value} for value in values])
+    code, _, err = run("export", "--output", tmp_path / "out.parquet", "--features")
+    assert (code, err) == (0, "")
+    column = pq.read_table(tmp_path / "out.parquet").column("n")
+    assert str(column.type) == kind
+    read = json.loads if kind == "string" else lambda value: value
+    assert [read(value) for value in column.to_pylist()] == values
+
+
+@pytest.mark.parametrize("outcomes", [[], ["--outcomes"]])
+def test_of_nothing_the_columns_are_those_of_the_record(run, log, tmp_path, outcomes) -> None:
+    put(log, ROWS)
+    nothing = ["--features", "--model", "other", *outcomes]
+    for form in ("csv", "parquet"):
+        assert run("export", "--output", tmp_path, "--format", form, *nothing)[0] == 0
+    names = [*read_log(log, model="other", features=True, outcomes=bool(outcomes)).columns]
+    assert list(pd.read_csv(tmp_path / "predictions.csv")) == names
+    assert pq.read_schema(tmp_path / "predictions.parquet").names == names
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_records_as_they_are(run, log, tmp_path, form) -> None:
     put(log, ROWS)
@@ -102,6 +135,16 @@ def test_an_output_is_not_replaced_unasked_nor_left_half(run, log, tmp_path) -> 
     assert {file.name for file in tmp_path.iterdir()} == {"log", "out.csv"}
     assert run("export", "--output", target, "--overwrite")[0] == 0
     assert "mine" not in target.read_text()
+
+
+def test_the_table_says_what_came_true(run, log, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    ids = put(log, ROWS)
+    add_outcomes(pd.DataFrame({"prediction_id": ids[:1], "outcome": ["churned"]}))
+    lines = run("query", "--outcomes")[1].splitlines()
+    assert lines[1].split()[4:7] == ["answer", "outcome", "inputs"]
+    assert [line.split()[5] for line in lines[2:]] == ["churned", "–", "–"]
+    assert "outcome" not in run("query")[1]
 
 
 def test_sql_sees_journals_and_sink_as_one(run, log, tmp_path, monkeypatch) -> None:
@@ -213,8 +256,6 @@ def test_a_sink_that_is_down_is_said_loudly_and_by_the_exit_code(run, log, monke
         assert out
     code, out, err = run("query", "--json", "--journals-only")
     assert (code, err, len(json.loads(out)["records"])) == (0, "", 3)
-    from asfitted import read_log
-
     assert read_log().attrs["incomplete"] is True
     assert len(read_log()) == 3
     assert read_log(log).attrs["incomplete"] is False
