@@ -219,6 +219,24 @@ def test_no_match_is_told_from_no_log(run, log) -> None:
 
 
 @pytest.mark.parametrize(
+    "command",
+    [["query", "--json"], ["tail"], ["erase", "--reason", "r", "--yes"]],
+)
+def test_a_key_that_no_record_has_is_named_with_those_there_are(run, log, command) -> None:
+    code, _, err = run(*command, "--folder", log, "--key", "flight=7", "--key", "fligth=7")
+    assert code == 0
+    assert err.endswith("No record has a key 'fligth'.\n  mend:  there are flight\n")
+    code, _, err = run(*command, "--folder", log, "--key", "flight=7")
+    assert code == 0
+    assert "has a key" not in err
+    # It may be in what cannot be read.
+    (log / "journal-x.sqlite").write_text("no SQLite " * 200)
+    _, _, err = run(*command, "--folder", log, "--key", "fligth=7")
+    assert "journal-x.sqlite" in err
+    assert "has a key" not in err
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["query", "--key", "flight"],
