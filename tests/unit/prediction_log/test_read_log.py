@@ -101,10 +101,11 @@ def test_refused_requests_are_found_by_their_code(tmp_path) -> None:
                 request_id=code, received_at=START, model_name="flights", model_version="3",
                 model_digest="", code=code, n_rows=None, violations=[], source="serve",
             )  # fmt: skip
-    sink = f"sqlite:///{tmp_path / 'sink.db'}"
-    with Shipper(tmp_path, sink, keep_shipped_s=3600) as shipper:
-        shipper.ship()
-    for place in ({"folder": tmp_path}, {"sink": sink}):
+    sinks = [f"sqlite:///{tmp_path / 'sink.db'}", str(tmp_path / "parquet")]
+    for sink in sinks:
+        with Shipper(tmp_path, sink, keep_shipped_s=3600) as shipper:
+            shipper.ship()
+    for place in ({"folder": tmp_path}, {"sink": sinks[0]}, {"sink": sinks[1]}):
         found = read_log(**place, refused=True, code="no_payload")
         assert found["request_id"].tolist() == ["no_payload"]
 
