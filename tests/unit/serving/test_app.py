@@ -13,10 +13,12 @@ import pytest
 from conftest_serving import call
 
 import asfitted
+from asfitted.config import Config
 from asfitted.errors import CheckFailed
 from asfitted.serving import app as module
 from asfitted.serving import metrics
 from asfitted.serving.app import App
+from asfitted.serving.upkeep import Upkeep
 
 ROW = {"id": "k1", "a": 0.25, "c": "x"}
 
@@ -161,6 +163,19 @@ def test_what_an_operator_asks(app: App) -> None:
     scraped = asyncio.run(call(app, method="GET", path="/metrics"))[2].decode()
     assert "asfitted_model_info{" in scraped
     assert f'digest="{"d" * 64}"' in scraped
+
+
+def test_metrics_hold_the_figures_of_a_log_without_a_sink(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = app.model.recorder
+    assert recorder is not None
+    monkeypatch.setenv("ASFITTED_LOG", str(recorder.journal.folder))
+    app.upkeep = Upkeep(Config(schema_version=1))
+    asyncio.run(call(app, rows(4)))
+    scraped = asyncio.run(call(app, method="GET", path="/metrics"))[2].decode()
+    assert 'asfitted_log_answered_rows{sink=""} 4' in scraped
+    assert 'asfitted_log_missing_rows{sink=""} 0' in scraped
 
 
 def test_a_log_that_cannot_be_written(app: App) -> None:
