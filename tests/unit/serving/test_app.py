@@ -102,13 +102,24 @@ def test_a_token_is_asked_for(
     app = App(model, behind)
     before = counted("unauthorized")
     for path in ("/invocations", "/metrics", "/contract", "/version", "/openapi.json"):
-        status, _, said = asyncio.run(call(app, rows(), path=path, authorization=given))
+        status, headers, said = asyncio.run(call(app, rows(), path=path, authorization=given))
         assert (status, said["code"]) == (401, "unauthorized")
+        assert headers["www-authenticate"] == "Bearer"
     assert counted("unauthorized") == before + 5
     assert app.model.recorder is not None
     assert not app.model.recorder.journal.folder.exists(), "anyone could fill the disk"
     assert asyncio.run(call(app, method="GET", path="/ping"))[0] == 200
     assert asyncio.run(call(app, rows(), authorization="bearer right"))[0] == 200
+
+
+def test_a_token_may_be_any_text(
+    model: asfitted.FittedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASFITTED_TOKEN", "schlüssel")
+    app = App(model, None)
+    sent = "schlüssel".encode().decode("latin-1")
+    assert asyncio.run(call(app, rows(), authorization=f"Bearer {sent}"))[0] == 200
+    assert asyncio.run(call(app, rows(), authorization="Bearer schluessel"))[0] == 401
 
 
 def test_routes_that_are_not_ours_stay_mlflows(app: App) -> None:
