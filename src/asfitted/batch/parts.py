@@ -94,7 +94,9 @@ def write_part(file: Path, answers: pa.Table, about: About) -> None:
     """
     meta = {_ABOUT: json.dumps(asdict(about)).encode()}
     with placing(file) as partial:
-        pq.write_table(answers.replace_schema_metadata(meta), partial, compression="lz4")
+        marked = answers.replace_schema_metadata(meta)
+        # Ids and probabilities do not repeat.
+        pq.write_table(marked, partial, compression="lz4", use_dictionary=False)
 
 
 def read_about(file: Path) -> About:

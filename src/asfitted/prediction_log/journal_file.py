@@ -54,16 +54,18 @@ def _create(table: Table) -> tuple[str, str]:
     )
 
 
-def _insert(table: Table) -> str:
-    names = WRITTEN[table]
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+def insert_into(table: Table, writer: str) -> str:
+    """Return the statement for a row as `encode` gives it; SQLite counts the sequence."""
+    *names, _ = WRITTEN[table]
+    quoted = writer.replace("'", "''")
+    values = f"{', '.join('?' * (len(names) - 1))}, '{quoted}'"
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values})"
 
 
 _SCHEMA = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     *(statement for table in TABLES for statement in _create(table)),
 )
-INSERT: Mapping[Table, str] = {table: _insert(table) for table in TABLES}
 
 
 class JournalFile:
@@ -100,6 +102,7 @@ class JournalFile:
         self._synced, self._bounded = synced, bounded
         self._opened, self._mark = time.monotonic(), rotation_mark(folder)
         self.writer = new_writer()
+        self._insert = {table: insert_into(table, self.writer) for table in TABLES}
         self.path = journal_path(folder, self.writer)
         self.written: dict[Table, int] = dict.fromkeys(TABLES, 0)
         self._inode: int | None = None
@@ -176,7 +179,7 @@ class JournalFile:
             self._make_room()
         connection.execute("BEGIN IMMEDIATE")
         for table, new in rows.items():
-            connection.executemany(INSERT[table], self._numbered(new, self.written[table]))
+            connection.executemany(self._insert[table], new)
         connection.execute("COMMIT")
         for table, new in rows.items():
             self.written[table] += len(new)
@@ -202,9 +205,6 @@ class JournalFile:
                     os.ftruncate(wal, size)
             finally:
                 os.close(wal)
-
-    def _numbered(self, rows: Sequence[Row], last: int) -> list[Row]:
-        return [(*row, self.writer, last + n) for n, row in enumerate(rows, start=1)]
 
     def abandon(self) -> None:
         """Close after a failed write, leaving only what was acknowledged.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 from json.encoder import encode_basestring_ascii as text_of
 from types import NoneType
 from typing import Any
@@ -49,15 +50,17 @@ def json_rows(columns: Mapping[str, Column], n_rows: int, other: Callable[[Any],
     >>> json_rows({"a": np.array([360, np.nan])}, 2, str)
     ['{"a":360.0}', '{"a":null}']
     """
-    names = (text_of(name).replace("%", "%%") for name in columns)
-    template = "{" + ",".join(f"{name}:%s" for name in names) + "}"
     if not columns:
         return ["{}"] * n_rows
     rows: list[str] = []
     for start in range(0, n_rows, _PIECE):
         stop = start + _PIECE
-        written = [_written(values[start:stop], other) for values in columns.values()]
-        rows += [template % row for row in zip(*written, strict=True)]
+        texts: list[Iterable[str]] = []
+        for name, values in columns.items():
+            texts += [repeat(f"{',' if texts else '{'}{text_of(name)}:")]
+            texts += [_written(values[start:stop], other)]
+        # As many as a column has values: the pieces between them have no end.
+        rows += map("".join, zip(*texts, repeat("}")))
     return rows
 
 

@@ -270,7 +270,6 @@ def test_a_forked_child_writes_its_own_file_and_harms_none(tmp_path) -> None:
 FORK_IN_A_COMMIT = """
 import os, sys
 from asfitted.prediction_log import Journal
-from asfitted.prediction_log.journal_file import INSERT
 from log_batches import batch, encode
 journal = Journal(sys.argv[1])
 journal.append(batch())
@@ -278,8 +277,7 @@ file = journal._commits.file
 # A small cache, so that pages of the open transaction are in the WAL already.
 file.connection.execute("PRAGMA cache_size = 1")
 file.connection.execute("BEGIN IMMEDIATE")
-rows = [(*row, file.writer, n) for n, row in enumerate(encode(batch(500)), start=2)]
-file.connection.executemany(INSERT["predictions"], rows)
+file.connection.executemany(file._insert["predictions"], encode(batch(500)))
 pid = os.fork()
 if pid == 0:
     sys.exit(0)
