@@ -33,8 +33,9 @@ PAGE_BYTES, LARGE_PAGE_BYTES, _MANY_ROWS = 4096, 32768, 1000
 FRAME_HEADER_BYTES = 24
 WAL_HEADER_BYTES = 32
 _WAL_INDEX_VERSION = 3007000
-# SQLite moves the write-ahead log into the file after so much, and begins it anew.
-_WAL_ROOM_BYTES = 1000 * (PAGE_BYTES + FRAME_HEADER_BYTES)
+# The write-ahead log is made longer by so much at a time, until SQLite moves it into the
+# file, after a thousand pages, and begins it anew.
+_WAL_STEP_BYTES, _WAL_ROOM_BYTES = 2**20, 1000 * (PAGE_BYTES + FRAME_HEADER_BYTES)
 _BUSY_TIMEOUT_S = 5.0
 MAX_BYTES = 256 * 2**20
 MAX_AGE_S = 86_400.0
@@ -106,7 +107,7 @@ class JournalFile:
         self.path = journal_path(folder, self.writer)
         self.written: dict[Table, int] = dict.fromkeys(TABLES, 0)
         self._inode: int | None = None
-        self._has_room = False
+        self._room_bytes = 0
         # SQLite would create it for everyone; -wal and -shm take over its mode.
         os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         self.connection: sqlite3.Connection | None = None
@@ -175,7 +176,7 @@ class JournalFile:
         """
         connection = self.connection
         assert connection is not None, "a closed journal is not written"
-        if not self._has_room and any(self.written.values()):
+        if self._synced and any(self.written.values()):
             self._make_room()
         connection.execute("BEGIN IMMEDIATE")
         for table, new in rows.items():
@@ -185,21 +186,22 @@ class JournalFile:
             self.written[table] += len(new)
 
     def _make_room(self) -> None:
-        """Give the write-ahead log its length at once, as zeros, for whoever writes again.
+        """Make the write-ahead log longer before SQLite has to, by zeros.
 
         A sync that makes a file longer as well takes twice as long as one that does not.
         SQLite passes over what it did not write: no zeros are a frame with its checksum.
         """
-        self._has_room = True
-        if not self._synced:
-            return
-        # Where there is no room, the log grows as it can.
+        path = beside(self.path, "-wal")
+        # Where there is no room on the disk, the log grows as it can.
         with contextlib.suppress(OSError):
-            wal = os.open(beside(self.path, "-wal"), os.O_WRONLY | os.O_APPEND)
+            size = os.stat(path).st_size
+            if not self._room_bytes <= size < _WAL_ROOM_BYTES:
+                return
+            wal = os.open(path, os.O_WRONLY | os.O_APPEND)
             try:
-                size = os.fstat(wal).st_size
-                zeros = bytes(max(_WAL_ROOM_BYTES - size, 0))
-                if os.write(wal, zeros) == len(zeros):
+                # Longer than this, it was SQLite that made it so.
+                self._room_bytes = size + _WAL_STEP_BYTES + 1
+                if os.write(wal, bytes(_WAL_STEP_BYTES)) == _WAL_STEP_BYTES:
                     os.fsync(wal)
                 else:
                     os.ftruncate(wal, size)

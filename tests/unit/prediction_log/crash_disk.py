@@ -115,7 +115,7 @@ class Recorder:
         with _sqlite_through(self) as driver, monkeypatch.context() as patched:
             patched.setattr(journal_file, "sqlite3", driver)
             # Zeros, for every end of the disk: fewer of them show as much.
-            patched.setattr(journal_file, "_WAL_ROOM_BYTES", 2 * LOG_PAGES * 4096)
+            patched.setattr(journal_file, "_WAL_STEP_BYTES", 3 * 4096)
             for name in ("open", "close", "write", "fsync", "ftruncate", "unlink", "mkdir"):
                 patched.setattr(os, name, getattr(self, f"_{name}")(getattr(os, name)))
             yield
