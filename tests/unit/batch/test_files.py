@@ -306,6 +306,36 @@ def test_a_folder_of_both_formats_is_read_in_the_order_of_its_paths(
         score_file(recorded, empty, tmp_path / "other.csv")
 
 
+def test_nothing_in_a_folder_is_left_out_in_silence(
+    model: FittedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, elsewhere = tmp_path / "in", tmp_path / "elsewhere"
+    (folder / "sub").mkdir(parents=True)
+    elsewhere.mkdir()
+    write(raw(), elsewhere / "a.csv")
+    (folder / "a.csv").symlink_to(elsewhere / "a.csv")
+    (folder / "_linked").symlink_to(elsewhere)
+    assert score_file(model, folder, tmp_path / "out.csv", dry_run=True).rows == 25
+    for target in (tmp_path / "gone.csv", elsewhere, folder):
+        link = folder / "sub" / "b.csv"
+        link.symlink_to(target)
+        with pytest.raises(ConfigError, match="neither a file nor a folder") as caught:
+            score_file(model, folder, tmp_path / "out.csv")
+        assert caught.value.where == str(link)
+        link.unlink()
+    look = os.scandir
+
+    def closed(path: str) -> object:
+        if str(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied", path)
+        return look(path)
+
+    monkeypatch.setattr("os.scandir", closed)
+    with pytest.raises(ConfigError, match="cannot be read: Permission denied") as caught:
+        score_file(model, folder, tmp_path / "out.csv")
+    assert caught.value.where == str(folder / "sub")
+
+
 def test_the_output_is_no_part_of_the_input(model: FittedModel, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
