@@ -16,7 +16,7 @@ import pandas as pd
 
 from asfitted.batch import answering, parts
 from asfitted.batch.crew import Begin, Result, crew, size_of
-from asfitted.batch.job import Job, open_job
+from asfitted.batch.job import Job, on_disk, open_job
 from asfitted.batch.refusals import Limit, Reasons, Refused, over
 from asfitted.batch.source import Chunk, Source
 from asfitted.batch.worker import Worker, in_file
@@ -70,7 +70,9 @@ class Run:
     def all(self, overwrite: bool) -> None:
         """Do the whole job."""
         of = self._of()
-        job = open_job(self.target, of, to_microseconds(_now(), "now"))
+        with on_disk(self.target):
+            self.refusals.parent.mkdir(parents=True, exist_ok=True)
+            job = open_job(self.target, of, to_microseconds(_now(), "now"))
         self.job_id = job.id
         finished = False
         try:

@@ -14,7 +14,7 @@ from batch_rows import raw, read, recording, refusals_on_record, write
 
 from asfitted import FittedModel, read_log
 from asfitted.batch import score_file
-from asfitted.errors import ConfigError, ContractViolation, ModelFailed
+from asfitted.errors import ConfigError, ContractViolation, ModelFailed, StoreUnavailable
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 7, 1000])
@@ -352,6 +352,61 @@ def test_the_output_is_no_part_of_the_input(model: FittedModel, tmp_path: Path) 
     with pytest.raises(ConfigError, match="part of the input"):
         score_file(model, folder, tmp_path / "out.csv", refused=folder / "r.jsonl")
     assert os.listdir(folder) == ["a.csv"]
+
+
+def test_an_output_that_can_be_none_is_refused_before_anything_is_on_record(
+    recorded: FittedModel, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out, r = write(raw(), tmp_path / "in.csv"), tmp_path / "out.csv", tmp_path / "r.jsonl"
+    folders, file = (tmp_path / "folder.csv", tmp_path / "folder.jsonl"), tmp_path / "file"
+    file.touch()
+    for folder in folders:
+        folder.mkdir()
+    for dry_run in (True, False):
+        options = {"overwrite": True, "dry_run": dry_run}
+        for target, refused in ((folders[0], r), (out, folders[1])):
+            with pytest.raises(ConfigError, match="what is no file"):
+                score_file(recorded, source, target, refused=refused, **options)
+        for target, refused in ((file / "out.csv", r), (out, file / "new" / "r.jsonl")):
+            with pytest.raises(StoreUnavailable, match="cannot be written there") as caught:
+                score_file(recorded, source, target, refused=refused, **options)
+            assert caught.value.where == str(file)
+        with monkeypatch.context() as patch:
+            # As it is for a folder without permission, or on a disk that is mounted so.
+            patch.setattr("os.access", lambda path, mode: path != tmp_path)
+            with pytest.raises(StoreUnavailable, match="cannot be written there"):
+                score_file(recorded, source, tmp_path / "new" / "out.csv", **options)
+    (tmp_path / ".out.csv.job").touch()
+    with pytest.raises(StoreUnavailable, match="the disk refuses: File exists"):
+        score_file(recorded, source, out)
+    assert not log.exists()
+    assert not (tmp_path / "new").exists()
+
+
+def test_refused_rows_go_to_a_folder_that_is_not_there_yet(
+    model: FittedModel, tmp_path: Path
+) -> None:
+    source = write(raw().assign(colour="blue"), tmp_path / "in.parquet")
+    refused = tmp_path / "new" / "r.jsonl"
+    score_file(model, source, tmp_path / "out.csv", refused=refused, max_refused="100%")
+    assert len(refused.read_text().splitlines()) == 25
+
+
+@pytest.mark.parametrize("url", ["gs://b/a.csv", "file:///a.csv", "HTTPS://a.b/c.csv"])
+def test_other_urls_than_those_of_s3_are_no_paths(
+    model: FittedModel, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(raw(), Path("in.csv"))
+    for source, target, refused in (
+        (url, "out.csv", None),
+        ("in.csv", url, None),
+        ("in.csv", "s3://b/a.csv", url),
+    ):
+        with pytest.raises(ConfigError, match="neither a path nor a place in S3") as caught:
+            score_file(model, source, target, refused=refused)
+        assert caught.value.where == url
+    assert os.listdir() == ["in.csv"]
 
 
 def test_an_output_or_refusals_that_are_there_are_kept(model: FittedModel, tmp_path: Path) -> None:
