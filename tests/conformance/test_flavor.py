@@ -194,6 +194,18 @@ def test_a_predict_fn_or_a_format_that_does_not_exist(tmp_path) -> None:
     assert not root.exists()
 
 
+def test_a_key_that_is_called_as_an_output_of_the_model(tmp_path) -> None:
+    root, rows = tmp_path / "model", ROWS.rename(columns={"id": "probability_no"})
+    contract = asfitted.DataContract.infer(rows, keys=["probability_no"])
+    columns = ColumnTransformer([("cat", asfitted.Dummies(), ["c"]), NUMBERS])
+    pipeline = make_pipeline(asfitted.Conform(contract), columns, LogisticRegression())
+    refused(
+        SaveRefused, save(pipeline.fit(rows, TARGET), root, rows),
+        "outputs of the model: probability_no", "keys", "rename",
+    )  # fmt: skip
+    assert not root.exists()
+
+
 def test_a_folder_that_is_not_empty(tmp_path) -> None:
     root = tmp_path / "model"
     root.mkdir()
