@@ -175,6 +175,19 @@ def test_what_is_wrong_with_a_table_fails_the_job_whatever_may_be_refused(
         assert os.listdir(tmp_path) == ["in"]
 
 
+def test_the_first_row_of_a_file_without_a_header_is_not_shown(
+    model: FittedModel, tmp_path: Path
+) -> None:
+    text = write(raw().assign(id="canary"), tmp_path / "in.csv").read_text()
+    header, _, rows = text.partition("\n")
+    for content in (rows, text.replace(",", ";"), text.replace(",", "\t"), rows.replace(",", ";")):
+        (tmp_path / "in.csv").write_text(content)
+        with pytest.raises(ContractViolation, match="no name is that of a contract's") as caught:
+            score_file(model, tmp_path / "in.csv", tmp_path / "out.csv", max_refused="100%")
+        assert "canary" not in str(caught.value)
+        assert header.replace(",", ";") not in str(caught.value)
+
+
 def test_the_target_appears_when_it_is_complete(model: FittedModel, tmp_path: Path) -> None:
     source, target = write(raw(), tmp_path / "in.csv"), tmp_path / "out.csv"
 
