@@ -210,6 +210,8 @@ def _name_problems(contract: DataContract, names: list[Any]) -> list[Violation]:
             if name not in contract.columns:
                 near = _near(str(name), contract) if len(problems) < _HINTS else ""
                 hint = f"; did you mean {near}?" if near else ""
+                if name == "":
+                    hint = "; it has no name: did pandas write its index? to_csv(index=False)"
                 problems.append(
                     Violation(str(name), "extra_column", f"not a column of the contract{hint}")
                 )

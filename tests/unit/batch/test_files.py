@@ -188,6 +188,18 @@ def test_the_first_row_of_a_file_without_a_header_is_not_shown(
         assert header.replace(",", ";") not in str(caught.value)
 
 
+def test_what_pandas_writes_and_csv_does_not_take_is_said(
+    model: FittedModel, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    raw().to_csv(source)
+    with pytest.raises(ContractViolation, match=r"it has no name.*to_csv\(index=False\)"):
+        score_file(model, source, target)
+    raw().to_csv(source, index=False)
+    with pytest.raises(ContractViolation, match=r"on: .* true or false, which CSV spells in lower"):
+        score_file(model, source, target)
+
+
 def test_the_target_appears_when_it_is_complete(model: FittedModel, tmp_path: Path) -> None:
     source, target = write(raw(), tmp_path / "in.csv"), tmp_path / "out.csv"
 
