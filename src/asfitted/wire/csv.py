@@ -180,7 +180,9 @@ def read_csv_body(body: bytes, contract: DataContract, max_rows: int) -> Rows:
     try:
         lines = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
         header = next(lines, None)
-        fields = list(islice(_filled(lines, header or []), max_rows + 1))
+        # Of nothing but line ends a body could hold millions: so many may be empty.
+        read = list(islice(lines, 2 * max_rows + 1))
+        fields = list(_filled(iter(read), header or []))
     except UnicodeDecodeError:
         raise RequestRefused("not_utf8", "the body is not UTF-8") from None
     except csv.Error:
@@ -190,7 +192,7 @@ def read_csv_body(body: bytes, contract: DataContract, max_rows: int) -> Rows:
     if len(set(header)) != len(header):
         raise RequestRefused("duplicate_column", "the header holds a name twice")
     check_columns(header, len(fields), contract)
-    if len(fields) > max_rows:
+    if len(fields) > max_rows or len(read) > 2 * max_rows:
         raise RequestRefused(
             "too_many_rows", f"the request holds more than {max_rows} rows", "send fewer", 413
         )

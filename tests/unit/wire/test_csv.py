@@ -157,7 +157,7 @@ def test_a_line_with_another_number_of_fields(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_empty_lines_are_no_rows_and_are_not_counted(end: str, tmp_path: Path) -> None:
-    text = end.join(["name,size", "", "a,1", "", "", ",", "b,x", "", ""])
+    text = end.join(["name,size", "", "a,1", "", ",", "b,x", "", ""])
     (whole,) = frames(text, tmp_path)
     assert whole.to_numpy().tolist() == [["a", 1.0], [None, None], ["b", "x"]]
     assert whole.index.tolist() == [0, 1, 2]
@@ -237,6 +237,8 @@ def test_chunks_give_what_the_whole_gives(
         (b"name,name\n1,2", "duplicate_column"),
         (b"name,size\n1", "ragged"),
         (b"name\na\nb\nc\nd", "too_many_rows"),
+        (b"name,size\n,\n,\n,\n,", "too_many_rows"),
+        (b"name,size\n,\n\n\n\n\n\n\n", "too_many_rows"),
     ],
 )
 def test_a_body_that_cannot_be_read(body: bytes, code: str) -> None:
