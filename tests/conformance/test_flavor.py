@@ -26,7 +26,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import asfitted
 from asfitted.artifact import layout, manifest
-from asfitted.config import CONFIG_VARIABLE, LOG_VARIABLE, Config
+from asfitted.config import CONFIG_VARIABLE, LOG_VARIABLE, Config, Log, Model
 from asfitted.errors import (
     ArtifactDamaged,
     AsfittedError,
@@ -191,6 +191,18 @@ def test_a_predict_fn_or_a_format_that_does_not_exist(tmp_path) -> None:
         SaveRefused, save(regression, root, predict_fn="both"), "no probabilities", "", "predict"
     )
     refused(SaveRefused, save(fitted(), root, serialization_format="onnx"), "'onnx'", "", "skops")
+    assert not root.exists()
+
+
+def test_a_key_that_is_called_as_an_output_of_the_model(tmp_path) -> None:
+    root, rows = tmp_path / "model", ROWS.rename(columns={"id": "probability_no"})
+    contract = asfitted.DataContract.infer(rows, keys=["probability_no"])
+    columns = ColumnTransformer([("cat", asfitted.Dummies(), ["c"]), NUMBERS])
+    pipeline = make_pipeline(asfitted.Conform(contract), columns, LogisticRegression())
+    refused(
+        SaveRefused, save(pipeline.fit(rows, TARGET), root, rows),
+        "outputs of the model: probability_no", "keys", "rename",
+    )  # fmt: skip
     assert not root.exists()
 
 
@@ -773,3 +785,20 @@ def test_a_logged_model_is_registered_and_answers_under_its_version(store, tmp_p
     served = mlflow.pyfunc.load_model("models:/shop@champion")
     assert served.predict(ROWS).tolist() == expected
     assert read_log(tmp_path / "log", model="shop", version="1")["row"].max() == len(ROWS) - 1
+
+
+def test_a_model_asked_for_by_run_or_id_has_its_name_and_field_policy(store, tmp_path) -> None:
+    import mlflow
+
+    with mlflow.start_run() as run:
+        info = asfitted.log_model(fitted(), "m", reference=ROWS, registered_model_name="shop")
+    config = Config(
+        schema_version=1,
+        log=Log(folder=str(tmp_path / "private")),
+        models={"shop": Model(fields={"a": "drop"})},
+    )
+    for uri in (f"runs:/{run.info.run_id}/m", f"models:/{info.model_id}"):
+        model = asfitted.load_model(uri, config=config)
+        assert (model.identity.name, model.identity.version) == ("shop", "")
+        assert model.recorder is not None
+        assert model.recorder.policy.fields == {"a": "drop"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -114,11 +115,32 @@ def record(
     return recorder.journal.append(batch)
 
 
-def record_refusals(recorder: Recorder, answers: Answers, batch_id: str) -> None:
-    """Put on record that rows of a chunk were refused: one entry per kind of refusal."""
+def record_refusals(
+    recorder: Recorder, answers: Answers, job_id: str, batch_id: str, since_us: int | None
+) -> None:
+    """Put on record that rows of a chunk were refused: one entry per kind of refusal.
+
+    Parameters
+    ----------
+    recorder : Recorder
+    answers : Answers
+    job_id, batch_id : str
+    since_us : int or None
+        Where they may be on record already: a moment before which they were not.
+
+    Raises
+    ------
+    RecordError
+        Where that cannot be known.
+    """
     for kind, violations in answers.reasons.errors.items():
+        refusal_id = str(uuid.uuid5(uuid.UUID(batch_id), kind.code))
+        if since_us is not None:
+            since = from_microseconds(max(since_us - _CLOCK_US, 0))
+            if _search(recorder, Query(since=since, prediction_id=refusal_id, table="refusals")):
+                continue
         n_rows = len({row for said in violations for row in said.rows})
-        recorder.refused(kind(violations), n_rows, answers.received_at, batch_id)
+        recorder.refused(kind(violations), n_rows, answers.received_at, job_id, refusal_id)
 
 
 def find_record(recorder: Recorder, batch_id: str, since_us: int) -> list[Record]:
@@ -133,12 +155,6 @@ def find_record(recorder: Recorder, batch_id: str, since_us: int) -> list[Record
     found = _search(recorder, Query(since=since, batch_id=batch_id))
     by_row = {one["row"]: one for one in found}
     return [by_row[row] for row in sorted(by_row)]
-
-
-def has_refusals(recorder: Recorder, batch_id: str, since_us: int) -> bool:
-    """Whether a chunk's refusals are on record already; see `find_record`."""
-    since = from_microseconds(max(since_us - _CLOCK_US, 0))
-    return bool(_search(recorder, Query(since=since, request_id=batch_id, table="refusals")))
 
 
 def _search(recorder: Recorder, query: Query) -> list[Record]:

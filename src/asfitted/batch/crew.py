@@ -7,12 +7,14 @@ import gc
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -96,8 +98,9 @@ def crew(worker: Worker, jobs: int) -> Iterator[Begin]:
         return theirs[-1]
 
     try:
-        for _ in range(others):
-            pool.submit(_ready)
+        with _no_interrupt():
+            for _ in range(others):
+                pool.submit(_ready)
         yield begin
     except BrokenProcessPool as error:
         raise RecordError(
@@ -108,6 +111,21 @@ def crew(worker: Worker, jobs: int) -> Iterator[Begin]:
     finally:
         sys.path.remove(_HOME)
         pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Keep Ctrl-C, which a terminal sends to all of them, from processes that start inside.
+
+    They end with this one, which it reaches when it leaves here.
+    """
+    # Its start would let the signal through again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _done(result: Result) -> Future[Result]:

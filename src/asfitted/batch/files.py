@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -11,7 +12,7 @@ from asfitted._s3 import is_s3
 from asfitted.batch.refusals import Limit
 from asfitted.batch.run import Progress, Run
 from asfitted.batch.source import Source, demand_format, find
-from asfitted.errors import ConfigError
+from asfitted.errors import ConfigError, StoreUnavailable
 from asfitted.scoring import FittedModel
 
 CHUNK_ROWS = 10_000
@@ -100,7 +101,8 @@ def score_file(
     Raises
     ------
     ConfigError
-        An input is not there, or changes meanwhile; an output is there already.
+        An input is not there, or changes meanwhile; an output is there already, or
+        can be none.
     ContractViolation, OutputViolation
         Too many rows are refused, or a whole table is. Rows count from 0 behind
         the header of their file.
@@ -112,6 +114,7 @@ def score_file(
     if jobs is not None and jobs < 1:
         raise ConfigError(f"{jobs} processes", mend="say 1 or more")
     limit = Limit.parse(max_refused)
+    _refuse_foreign(source, target, refused)
 
     def score(
         source: Path, target: Path, refused: Path | None, overwrite: bool, keep: bool = False
@@ -123,6 +126,7 @@ def score_file(
             refusals = Path(os.path.abspath(refused))
             demand_format(refusals, (".jsonl",))
         _refuse_own_input(found, output, refusals)
+        _refuse_no_place(output, refusals)
         run = Run(model, found, output, refusals, limit, chunk_rows, progress, keep, jobs)
         started = perf_counter()
         if dry_run:
@@ -149,6 +153,25 @@ def score_file(
         named = None if refused is None else str(refused)
         return score_remote(score, home, str(source), str(target), named, overwrite, dry_run)
     return score(Path(source), Path(target), None if refused is None else Path(refused), overwrite)
+
+
+def _refuse_foreign(*places: object) -> None:
+    """Refuse URLs of other schemes: as paths they would make a folder ``gs:`` here."""
+    for place in places:
+        if re.match(r"[a-z][a-z0-9+.-]+://", str(place), re.IGNORECASE) and not is_s3(place):
+            raise ConfigError(
+                "neither a path nor a place in S3", str(place), "name a path, or s3://bucket/key"
+            )
+
+
+def _refuse_no_place(*targets: Path) -> None:
+    """Refuse outputs that cannot come to be, before anything is on record."""
+    for target in targets:
+        if os.path.exists(target) and not os.path.isfile(target):
+            raise ConfigError("the output would replace what is no file", str(target))
+        there = next(folder for folder in target.parents if os.path.exists(folder))
+        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+            raise StoreUnavailable("the output cannot be written there", str(there))
 
 
 def _refuse_own_input(source: Source, *targets: Path) -> None:

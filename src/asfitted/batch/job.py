@@ -9,14 +9,14 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from asfitted.batch.parts import About, read_about, write_lines
-from asfitted.errors import ConfigError
+from asfitted.errors import ConfigError, StoreUnavailable
 
 try:
     import fcntl
@@ -162,6 +162,21 @@ def _differing(begun: Mapping[str, Any], of: Mapping[str, Any]) -> list[str]:
         return ["its format"]
     was, now = begun["of"], json.loads(json.dumps(of))
     return [name for name in {**was, **now} if was.get(name) != now.get(name)]
+
+
+@contextmanager
+def on_disk(place: Path) -> Iterator[None]:
+    """Say in our words what the system refuses inside.
+
+    Raises
+    ------
+    StoreUnavailable
+    """
+    try:
+        yield
+    except OSError as error:
+        where = str(error.filename or place)
+        raise StoreUnavailable(f"the disk refuses: {error.strerror or error}", where) from error
 
 
 def locked_folder(folder: Path) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from asfitted.contract import DataContract
+from asfitted.contract import Column, DataContract
 from asfitted.errors import ConfigError, ContractViolation, OutputViolation, Violation
 from asfitted.prediction_log import FieldPolicy
 
@@ -143,8 +143,12 @@ class Reasons:
         lines = []
         for row, why in reasons.items():
             accused = {reason["column"] for reason in why}
-            keys = {name: frame[name].iloc[row] for name in names if name not in accused}
-            said_keys = policy.apply({name: _plain(value) for name, value in keys.items()})
+            keys = {
+                name: _plain(frame[name].iloc[row], contract.columns[name])
+                for name in names
+                if name not in accused
+            }
+            said_keys = policy.apply(keys)
             line = {"file": file, "row": start + row, "keys": said_keys, "reasons": why}
             lines.append(json.dumps(line))
         return lines
@@ -158,13 +162,16 @@ def moved(violations: Iterable[Violation], start: int) -> list[Violation]:
     ]
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, column: Column) -> Any:
     """Return a key's cell as JSON has it; None for what JSON has no word for."""
     value = value.item() if isinstance(value, np.generic) else value
     if value is None or (not isinstance(value, (str, list, dict, tuple)) and pd.isna(value)):
         return None
     if isinstance(value, pd.Timestamp):
         return value.isoformat()
+    if isinstance(value, float) and column.kind != "number" and value.is_integer():
+        # A column of whole numbers came as floats where one beside it misses.
+        return int(value)
     return value if isinstance(value, (str, int, float, bool)) else None
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from asfitted import _s3
-from asfitted.batch.job import locked_folder, remove_folder
+from asfitted.batch.job import locked_folder, on_disk, remove_folder
 from asfitted.batch.parts import write_lines
 from asfitted.batch.source import demand_format
 from asfitted.errors import ConfigError
@@ -183,6 +183,7 @@ def workspace(
     ------
     ConfigError
         Where another process is at the same job.
+    StoreUnavailable
     """
     if temporary:
         with tempfile.TemporaryDirectory() as name:
@@ -190,7 +191,8 @@ def workspace(
         return
     mark = hashlib.sha256(json.dumps([source, target, refused]).encode()).hexdigest()[:16]
     folder = home / f".score-{mark}"
-    lock = locked_folder(folder)
+    with on_disk(folder):
+        lock = locked_folder(folder)
     work = Workspace(folder, target)
     try:
         folder.chmod(0o700)

@@ -16,9 +16,9 @@ import pandas as pd
 
 from asfitted.batch import answering, parts
 from asfitted.batch.crew import Begin, Result, crew, size_of
-from asfitted.batch.job import Job, open_job
+from asfitted.batch.job import Job, on_disk, open_job
 from asfitted.batch.refusals import Limit, Reasons, Refused, over
-from asfitted.batch.source import Chunk, Source
+from asfitted.batch.source import Chunk, Source, find
 from asfitted.batch.worker import Worker, in_file
 from asfitted.errors import ConfigError, ContractViolation, OutputViolation
 from asfitted.prediction_log.record import to_microseconds
@@ -70,7 +70,9 @@ class Run:
     def all(self, overwrite: bool) -> None:
         """Do the whole job."""
         of = self._of()
-        job = open_job(self.target, of, to_microseconds(_now(), "now"))
+        with on_disk(self.target):
+            self.refusals.parent.mkdir(parents=True, exist_ok=True)
+            job = open_job(self.target, of, to_microseconds(_now(), "now"))
         self.job_id = job.id
         finished = False
         try:
@@ -86,8 +88,7 @@ class Run:
                     total = job.checked = self._check()
                 begin = begin or stack.enter_context(self._crew(job, total))
                 self._score(job, total, begin)
-            if self.source.state() != of["input"] or self.answered + self.refused != total:
-                raise ConfigError("the input changed while it was read", str(self.source.root))
+            self._demand_unchanged(of["input"], total)
             self._place(job)
             finished = True
         finally:
@@ -171,6 +172,12 @@ class Run:
         self._take(chunk, reasons)
         self._demand(total)
         self.progress("scoring", chunk.n_rows, total)
+
+    def _demand_unchanged(self, state: list[list[Any]], total: int) -> None:
+        root, rows = self.source.root, self.answered + self.refused
+        # A file that came into the folder meanwhile is no less a change than a longer one.
+        if self.source.state() != state or find(root) != self.source or rows != total:
+            raise ConfigError("the input changed while it was read", str(root))
 
     def _place(self, job: Job) -> None:
         """Put the parts together; the output comes last, and is there when all is."""

@@ -116,16 +116,13 @@ def find(root: Path) -> Source:
     Raises
     ------
     ConfigError
-        Where there is nothing, or a file's ending says no format.
+        Where there is nothing, a folder cannot be looked into, or something in it is
+        no file, or one whose ending says no format.
     """
-    if root.is_file():
+    if os.path.isfile(root):
         files = [root]
-    elif root.is_dir():
-        files = sorted(
-            path
-            for path in root.rglob("*")
-            if path.is_file() and not any(part[0] in "._" for part in path.relative_to(root).parts)
-        )
+    elif os.path.isdir(root):
+        files = sorted(_below(root))
     else:
         raise ConfigError("the input is not there", str(root))
     if not files:
@@ -133,6 +130,27 @@ def find(root: Path) -> Source:
     for file in files:
         demand_format(file)
     return Source(root, tuple(files))
+
+
+def _below(root: Path) -> Iterator[Path]:
+    """Yield the files below a folder, each once: so links to folders are not followed."""
+
+    def fail(error: OSError) -> None:
+        what = f"a folder of the input cannot be read: {error.strerror}"
+        raise ConfigError(what, str(error.filename)) from error
+
+    for folder, folders, names in os.walk(root, onerror=fail):
+        folders[:] = [name for name in folders if name[0] not in "._"]
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        for name in (*links, *(name for name in names if name[0] not in "._")):
+            path = Path(folder, name)
+            if not os.path.isfile(path):
+                raise ConfigError(
+                    "neither a file nor a folder that is looked into",
+                    str(path),
+                    "links to folders are not followed: name their folders as inputs of their own",
+                )
+            yield path
 
 
 def demand_format(file: Path, formats: Sequence[str] = FORMATS) -> None:

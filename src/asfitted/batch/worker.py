@@ -95,10 +95,8 @@ class Worker:
             return None, outputs
         batch_id, since_us = job.batch_id(number), job.since_us(number)
         search = job.may_be_recorded(number)
-        if answers.reasons.errors and not (
-            search and answering.has_refusals(recorder, batch_id, since_us)
-        ):
-            answering.record_refusals(recorder, answers, batch_id)
+        known_since = since_us if search else None
+        answering.record_refusals(recorder, answers, job.id, batch_id, known_since)
         found = answering.find_record(recorder, batch_id, since_us) if search else []
         if found:
             return answering.as_recorded(answers, found)

@@ -71,18 +71,22 @@ def score(
         )
     # Else the collector walks through all modules and the model, chunk after chunk.
     gc.freeze()
-    with showing(console) as progress:
-        said = score_file(
-            model,
-            source,
-            target,
-            refused=refused,
-            max_refused=max_refused,
-            overwrite=overwrite,
-            dry_run=dry_run,
-            jobs=jobs,
-            progress=progress,
-        )
+    try:
+        with showing(console) as progress:
+            said = score_file(
+                model,
+                source,
+                target,
+                refused=refused,
+                max_refused=max_refused,
+                overwrite=overwrite,
+                dry_run=dry_run,
+                jobs=jobs,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        click.echo("run again, the same command goes on from what is done", err=True)
+        raise
     identity = model.identity
     called = identity.name or "the model"
     if as_json:

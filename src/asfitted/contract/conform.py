@@ -100,7 +100,8 @@ def conform(
     twice = frame.columns[frame.columns.duplicated()].unique()
     if len(twice):
         # Nothing can be read of a column that is two.
-        problems = [Violation(str(n), "duplicate", "the column stands there twice") for n in twice]
+        shown = twice if _names_known(contract, list(frame.columns)) else [""]
+        problems = [Violation(str(n), "duplicate", "the column stands there twice") for n in shown]
         problems += _name_problems(contract, list(frame.columns))
         raise ContractViolation(problems, mend=_name_mend(contract, list(frame.columns)))
     table = _Table(
@@ -202,11 +203,15 @@ def _frame(columns: dict[str, Any], index: pd.Index[Any]) -> pd.DataFrame:
 
 def _name_problems(contract: DataContract, names: list[Any]) -> list[Violation]:
     problems: list[Violation] = []
-    if contract.extra_columns == "refuse":
+    if contract.extra_columns == "refuse" and not _names_known(contract, names):
+        problems.append(Violation("", "extra_column", "no name is that of a contract's column"))
+    elif contract.extra_columns == "refuse":
         for name in dict.fromkeys(names):
             if name not in contract.columns:
                 near = _near(str(name), contract) if len(problems) < _HINTS else ""
                 hint = f"; did you mean {near}?" if near else ""
+                if name == "":
+                    hint = "; it has no name: did pandas write its index? to_csv(index=False)"
                 problems.append(
                     Violation(str(name), "extra_column", f"not a column of the contract{hint}")
                 )
@@ -219,6 +224,11 @@ def _name_problems(contract: DataContract, names: list[Any]) -> list[Violation]:
     return problems
 
 
+def _names_known(contract: DataContract, names: list[Any]) -> bool:
+    """Whether `names` can be shown: a CSV file's are cells where it has no header."""
+    return not names or any(name in contract.columns for name in names)
+
+
 def _near(name: str, contract: DataContract) -> str:
     """Return the column that `name` may be a misspelling of, or ""."""
     if len(name) > 2 * max(map(len, contract.columns)):
@@ -227,5 +237,7 @@ def _near(name: str, contract: DataContract) -> str:
 
 
 def _name_mend(contract: DataContract, names: list[Any]) -> str:
-    there = ", ".join(map(str, names[:20])) or "none"
-    return f"the contract's columns are {', '.join(contract.columns)}; there are {there}"
+    there = f"there are {', '.join(map(str, names[:20])) or 'none'}"
+    if not _names_known(contract, names):
+        there = "a CSV file names them in its first line, with commas in between"
+    return f"the contract's columns are {', '.join(contract.columns)}; {there}"

@@ -33,7 +33,9 @@ def _boolean(source: Plain, column: Column, out: ReadColumn, is_conformed: bool)
         for i in np.flatnonzero(present):
             if isinstance(source.values[i], (bool, np.bool_)):
                 values[i], good[i] = bool(source.values[i]), True
-    out.refuse("type", "values are not true or false", present & ~good)
+    out.refuse(
+        "type", "values are not true or false, which CSV spells in lower case", present & ~good
+    )
     if isinstance(column.missing, Fill):
         values[source.missing] = column.missing.fill
     if column.missing == "pass":

@@ -108,6 +108,8 @@ class DataContract(FrozenModel):
         strangers = [key for key in self.keys if key not in self.columns]
         if strangers:
             raise ValueError(f"keys that are not columns: {', '.join(strangers)}")
+        if "prediction_id" in self.keys:
+            raise ValueError("no key can be called prediction_id: each answer gets one of its own")
         if not self.features:
             raise ValueError("no column is left for the pipeline")
         for name in self.features:

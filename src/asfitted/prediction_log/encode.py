@@ -108,13 +108,14 @@ def encode_refusal(
     n_rows: int | None,
     violations: Sequence[Violation],
     source: Source,
+    refusal_id: str = "",
 ) -> tuple[Any, ...]:
     """Return a refused request in the order of `REFUSAL_COLUMNS`; see `encode`."""
     # Of a violation its column, rule and count: a refused cell was never agreed
     # to be kept, so no value goes on record.
     shown = [{"column": v.column, "rule": v.rule, "rows": len(v.rows)} for v in violations]
     return (
-        uuid7(),
+        refusal_id or uuid7(),
         _text(request_id, "request_id"),
         to_microseconds(received_at, "received_at"),
         _text(model_name, "model_name"),

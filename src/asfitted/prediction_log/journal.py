@@ -131,6 +131,8 @@ class Journal:
             None where the body could not be read so far.
         violations : sequence of Violation
             Of each its column, rule and number of rows go on record, no value.
+        refusal_id : str, optional
+            A UUID, for whoever looks later whether this one is on record already.
 
         Raises
         ------

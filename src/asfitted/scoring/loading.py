@@ -142,12 +142,15 @@ def _flavor(root: Path) -> dict[str, Any]:
 
 
 def _identity(root: Path, conf: dict[str, Any], digest: str) -> Identity:
-    """Name the model as the registry does where MLflow's download says so."""
+    """Name the model as the registry does where MLflow's download says so.
+
+    Of a model that was asked for by its run or its id it says null.
+    """
     meta = root / "registered_model_meta"
-    if meta.is_file():
-        said = yaml.safe_load(meta.read_text(encoding="utf-8"))
-        return Identity(str(said["model_name"]), str(said["model_version"]), digest)
-    return Identity(conf["model_name"], "", digest)
+    said = yaml.safe_load(meta.read_text(encoding="utf-8")) if meta.is_file() else {}
+    if said.get("model_name") is None:
+        return Identity(conf["model_name"], "", digest)
+    return Identity(str(said["model_name"]), str(said["model_version"]), digest)
 
 
 def sample(conformed: pd.DataFrame, rows: int) -> pd.DataFrame:

@@ -200,6 +200,7 @@ class Recorder:
         n_rows: int | None,
         received_at: datetime,
         request_id: str = "",
+        refusal_id: str = "",
     ) -> None:
         """Record that a request was refused, and why; a refusal is given all the same."""
         told = isinstance(error, (ContractViolation, OutputViolation))
@@ -215,6 +216,7 @@ class Recorder:
                 n_rows=n_rows,
                 violations=[replace(v, column=v.known_column) for v in violations],
                 source=self.source,
+                refusal_id=refusal_id,
             )
         except RecordError:
             logger.exception("a refusal could not be recorded")

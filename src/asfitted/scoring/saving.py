@@ -93,6 +93,7 @@ def build(
         shortcuts = shortcut_proof.proved(scorer, [proved_on, probes])
         examples = _without_secrets(sample(conformed, GOLDEN_ROWS), scorer.contract, fields)
         expected = scorer.score(examples)
+    _refuse_two_of_a_name(scorer.contract, expected)
     with _whole_or_nothing(root):
         code.ship(root, code_paths)
         pins = environment.closure(
@@ -162,6 +163,17 @@ def _refuse_unfitted(pipeline: Any) -> None:
         raise SaveRefused(
             "the pipeline is not fitted", type(pipeline).__name__, "pipeline.fit(X_train, y_train)"
         ) from error
+
+
+def _refuse_two_of_a_name(contract: DataContract, answers: pd.DataFrame) -> None:
+    """A batch job's output has the keys beside the answers, each as one column."""
+    both = [name for name in contract.keys if name in answers.columns]
+    if both:
+        raise SaveRefused(
+            f"keys are called as outputs of the model: {', '.join(both)}",
+            "the contract's keys",
+            "rename these columns, in the data and in the contract",
+        )
 
 
 def _conformed(contract: DataContract, reference: pd.DataFrame) -> pd.DataFrame:

@@ -52,7 +52,7 @@ def read_csv(file: Path, contract: DataContract, rows: int) -> Iterator[pd.DataF
     Parameters
     ----------
     file : Path
-        UTF-8, comma separated, the first line naming the columns.
+        UTF-8, comma separated, the first line naming the columns; empty lines are no rows.
     contract : DataContract
         Says what each column's text is read as. What cannot be read stays text,
         for `conform` to refuse with its row.
@@ -76,9 +76,9 @@ def read_csv(file: Path, contract: DataContract, rows: int) -> Iterator[pd.DataF
             header = next(lines, None)
             if header is None:
                 raise ContractViolation([Violation("", "csv", "the file is empty")], str(file))
-            start = 0
+            start, filled = 0, _filled(lines, header)
             # A file of no rows has columns all the same, for conform to look at.
-            while (chunk := list(islice(lines, rows))) or start == 0:
+            while (chunk := list(islice(filled, rows))) or start == 0:
                 yield _frame(chunk, header, contract, file, start)
                 start += len(chunk)
                 if not chunk:
@@ -88,6 +88,15 @@ def read_csv(file: Path, contract: DataContract, rows: int) -> Iterator[pd.DataF
                 [Violation("", "csv", f"not readable as CSV: {error}")],
                 f"{file} line {lines.line_num}",
             ) from error
+
+
+def _filled(lines: Iterator[list[str]], header: list[str]) -> Iterator[list[str]]:
+    """Yield the lines but empty ones, such as editors leave at the end.
+
+    Where there is one column, an empty line may be meant as its missing value, and is
+    left to be refused.
+    """
+    return (line for line in lines if line or len(header) < 2)
 
 
 def _frame(
@@ -183,7 +192,9 @@ def read_csv_body(body: bytes, contract: DataContract, max_rows: int) -> Rows:
         text = io.TextIOWrapper(io.BytesIO(body), "utf-8-sig", newline="")
         lines = csv.reader(_giving_way(text), strict=True)
         header = next(lines, None)
-        fields = list(islice(lines, max_rows + 1))
+        # Of nothing but line ends a body could hold millions: so many may be empty.
+        read = list(islice(lines, 2 * max_rows + 1))
+        fields = list(_filled(iter(read), header or []))
     except UnicodeDecodeError:
         raise RequestRefused("not_utf8", "the body is not UTF-8") from None
     except csv.Error:
@@ -193,7 +204,7 @@ def read_csv_body(body: bytes, contract: DataContract, max_rows: int) -> Rows:
     if len(set(header)) != len(header):
         raise RequestRefused("duplicate_column", "the header holds a name twice")
     check_columns(header, len(fields), contract)
-    if len(fields) > max_rows:
+    if len(fields) > max_rows or len(read) > 2 * max_rows:
         raise RequestRefused(
             "too_many_rows", f"the request holds more than {max_rows} rows", "send fewer", 413
         )

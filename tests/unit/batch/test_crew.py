@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ import asfitted
 from asfitted import FittedModel, read_log
 from asfitted.batch import score_file
 from asfitted.batch.crew import WORTH_ROWS, size_of
-from asfitted.config import Config, Log
+from asfitted.config import LOG_VARIABLE, Config, Log
 from asfitted.errors import ConfigError, ContractViolation, OutputViolation, Violation
 from asfitted.scoring.loading import open_artifact
 
@@ -103,6 +106,34 @@ def test_a_job_whose_processes_are_killed_goes_on(artifact, source, alone, tmp_p
     assert {status for who, status in exits if who == "crew"} <= {1, 0}
     assert [status for who, status in exits if who == "parent"].count(-9) >= 2
     assert_same(tmp_path / "out.parquet", tmp_path / "log", alone / "out.parquet", alone / "log")
+
+
+def test_an_interrupt_ends_all_of_them_in_silence(artifact, source, tmp_path) -> None:
+    target = tmp_path / "out.parquet"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "asfitted", "score", artifact, "--jobs", "2"),
+            *("--input", source, "--output", target, "--max-refused", "50%"),
+        ],
+        env={**os.environ, LOG_VARIABLE: str(tmp_path / "log")},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    # Held from the moment on that another process loads the model.
+    lock = tmp_path / ".out.parquet.job" / "crew.lock"
+    while not lock.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    # As a terminal sends Ctrl-C: to the whole group.
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.split("\n\n") == [
+        "run again, the same command goes on from what is done",
+        "Aborted.\n",
+    ]
+    assert not target.exists()
 
 
 def test_how_many_there_are(artifact, tmp_path, monkeypatch) -> None:

@@ -16,7 +16,7 @@ from batch_rows import raw, read, recording, refusals_on_record, write
 
 from asfitted import FittedModel, read_log
 from asfitted.batch import score_file
-from asfitted.errors import ConfigError, ContractViolation, ModelFailed
+from asfitted.errors import ConfigError, ContractViolation, ModelFailed, StoreUnavailable
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 7, 1000])
@@ -189,6 +189,31 @@ def test_what_is_wrong_with_a_table_fails_the_job_whatever_may_be_refused(
         assert os.listdir(tmp_path) == ["in"]
 
 
+def test_the_first_row_of_a_file_without_a_header_is_not_shown(
+    model: FittedModel, tmp_path: Path
+) -> None:
+    text = write(raw().assign(id="canary"), tmp_path / "in.csv").read_text()
+    header, _, rows = text.partition("\n")
+    for content in (rows, text.replace(",", ";"), text.replace(",", "\t"), rows.replace(",", ";")):
+        (tmp_path / "in.csv").write_text(content)
+        with pytest.raises(ContractViolation, match="no name is that of a contract's") as caught:
+            score_file(model, tmp_path / "in.csv", tmp_path / "out.csv", max_refused="100%")
+        assert "canary" not in str(caught.value)
+        assert header.replace(",", ";") not in str(caught.value)
+
+
+def test_what_pandas_writes_and_csv_does_not_take_is_said(
+    model: FittedModel, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    raw().to_csv(source)
+    with pytest.raises(ContractViolation, match=r"it has no name.*to_csv\(index=False\)"):
+        score_file(model, source, target)
+    raw().to_csv(source, index=False)
+    with pytest.raises(ContractViolation, match=r"on: .* true or false, which CSV spells in lower"):
+        score_file(model, source, target)
+
+
 def test_the_target_appears_when_it_is_complete(model: FittedModel, tmp_path: Path) -> None:
     source, target = write(raw(), tmp_path / "in.csv"), tmp_path / "out.csv"
 
@@ -320,6 +345,36 @@ def test_a_folder_of_both_formats_is_read_in_the_order_of_its_paths(
         score_file(recorded, empty, tmp_path / "other.csv")
 
 
+def test_nothing_in_a_folder_is_left_out_in_silence(
+    model: FittedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, elsewhere = tmp_path / "in", tmp_path / "elsewhere"
+    (folder / "sub").mkdir(parents=True)
+    elsewhere.mkdir()
+    write(raw(), elsewhere / "a.csv")
+    (folder / "a.csv").symlink_to(elsewhere / "a.csv")
+    (folder / "_linked").symlink_to(elsewhere)
+    assert score_file(model, folder, tmp_path / "out.csv", dry_run=True).rows == 25
+    for target in (tmp_path / "gone.csv", elsewhere, folder):
+        link = folder / "sub" / "b.csv"
+        link.symlink_to(target)
+        with pytest.raises(ConfigError, match="neither a file nor a folder") as caught:
+            score_file(model, folder, tmp_path / "out.csv")
+        assert caught.value.where == str(link)
+        link.unlink()
+    look = os.scandir
+
+    def closed(path: str) -> object:
+        if str(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied", path)
+        return look(path)
+
+    monkeypatch.setattr("os.scandir", closed)
+    with pytest.raises(ConfigError, match="cannot be read: Permission denied") as caught:
+        score_file(model, folder, tmp_path / "out.csv")
+    assert caught.value.where == str(folder / "sub")
+
+
 def test_the_output_is_no_part_of_the_input(model: FittedModel, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
@@ -336,6 +391,61 @@ def test_the_output_is_no_part_of_the_input(model: FittedModel, tmp_path: Path) 
     with pytest.raises(ConfigError, match="part of the input"):
         score_file(model, folder, tmp_path / "out.csv", refused=folder / "r.jsonl")
     assert os.listdir(folder) == ["a.csv"]
+
+
+def test_an_output_that_can_be_none_is_refused_before_anything_is_on_record(
+    recorded: FittedModel, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out, r = write(raw(), tmp_path / "in.csv"), tmp_path / "out.csv", tmp_path / "r.jsonl"
+    folders, file = (tmp_path / "folder.csv", tmp_path / "folder.jsonl"), tmp_path / "file"
+    file.touch()
+    for folder in folders:
+        folder.mkdir()
+    for dry_run in (True, False):
+        options = {"overwrite": True, "dry_run": dry_run}
+        for target, refused in ((folders[0], r), (out, folders[1])):
+            with pytest.raises(ConfigError, match="what is no file"):
+                score_file(recorded, source, target, refused=refused, **options)
+        for target, refused in ((file / "out.csv", r), (out, file / "new" / "r.jsonl")):
+            with pytest.raises(StoreUnavailable, match="cannot be written there") as caught:
+                score_file(recorded, source, target, refused=refused, **options)
+            assert caught.value.where == str(file)
+        with monkeypatch.context() as patch:
+            # As it is for a folder without permission, or on a disk that is mounted so.
+            patch.setattr("os.access", lambda path, mode: path != tmp_path)
+            with pytest.raises(StoreUnavailable, match="cannot be written there"):
+                score_file(recorded, source, tmp_path / "new" / "out.csv", **options)
+    (tmp_path / ".out.csv.job").touch()
+    with pytest.raises(StoreUnavailable, match="the disk refuses: File exists"):
+        score_file(recorded, source, out)
+    assert not log.exists()
+    assert not (tmp_path / "new").exists()
+
+
+def test_refused_rows_go_to_a_folder_that_is_not_there_yet(
+    model: FittedModel, tmp_path: Path
+) -> None:
+    source = write(raw().assign(colour="blue"), tmp_path / "in.parquet")
+    refused = tmp_path / "new" / "r.jsonl"
+    score_file(model, source, tmp_path / "out.csv", refused=refused, max_refused="100%")
+    assert len(refused.read_text().splitlines()) == 25
+
+
+@pytest.mark.parametrize("url", ["gs://b/a.csv", "file:///a.csv", "HTTPS://a.b/c.csv"])
+def test_other_urls_than_those_of_s3_are_no_paths(
+    model: FittedModel, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(raw(), Path("in.csv"))
+    for source, target, refused in (
+        (url, "out.csv", None),
+        ("in.csv", url, None),
+        ("in.csv", "s3://b/a.csv", url),
+    ):
+        with pytest.raises(ConfigError, match="neither a path nor a place in S3") as caught:
+            score_file(model, source, target, refused=refused)
+        assert caught.value.where == url
+    assert os.listdir() == ["in.csv"]
 
 
 def test_an_output_or_refusals_that_are_there_are_kept(model: FittedModel, tmp_path: Path) -> None:
@@ -372,8 +482,11 @@ def test_an_input_that_changes_or_goes_meanwhile_fails_the_job(
         if phase == "scoring":
             second.unlink(missing_ok=True)
 
+    def more(phase: str, rows: int, total: int | None) -> None:
+        write(raw(), folder / f"c.{ending}")
+
     lost = "an input is gone" if kept else "cannot be read|not readable"
-    for change, what in ((longer, "the input changed"), (gone, lost)):
+    for change, what in ((longer, "the input changed"), (gone, lost), (more, "the input changed")):
         write(raw(), first)
         write(raw(), second)
         with pytest.raises(ConfigError, match=what):

@@ -39,7 +39,7 @@ def test_refused_rows_are_named_and_the_others_get_the_same_bits(
     assert said.refused_file == str(tmp_path / "out.refused.jsonl")
     got = lines(tmp_path / "out.refused.jsonl")
     assert [(one["file"], one["row"]) for one in got] == [(source.name, k) for k in (2, 13, 24)]
-    assert [one["keys"]["order"] for one in got] == [2, 13, 24]
+    assert [repr(one["keys"]["order"]) for one in got] == ["2", "13", "24"]
     assert got[0]["reasons"] == [
         {
             "column": "colour",
@@ -60,6 +60,7 @@ def test_refused_rows_are_named_and_the_others_get_the_same_bits(
     assert read_log(log)["prediction_id"].tolist() == answers["prediction_id"].tolist()
     refusals = refusals_on_record(log)
     assert set(refusals["code"]) == {"contract_violation"}
+    assert set(refusals["request_id"]) == {said.job_id}
     assert refusals["n_rows"].sum() == 3
     assert SECRET not in json.dumps(refusals["violations"].tolist())
 

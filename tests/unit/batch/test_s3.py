@@ -60,6 +60,12 @@ def test_from_s3_to_s3_is_as_on_the_disk(
     assert left(log) == []
 
 
+def test_a_log_folder_that_takes_no_work_folder(recorded, log: Path, tmp_path: Path) -> None:
+    log.touch()
+    with pytest.raises(StoreUnavailable, match="the disk refuses: Not a directory"):
+        score_file(recorded, write(raw(), tmp_path / "in.csv"), "s3://bucket/out.csv")
+
+
 def test_a_folder_from_s3_to_the_disk_and_from_the_disk_to_s3(
     recorded: FittedModel, log: Path, client: Any, bucket: str, tmp_path: Path
 ) -> None:

@@ -61,14 +61,14 @@ def test_all_chunks_are_looked_at() -> None:
 
 
 def test_what_is_about_the_frame_is_said_once() -> None:
-    frame = pd.DataFrame({"A": np.ones(7)})
+    frame = pd.DataFrame({"A": np.ones(7), "b": 1})
     with pytest.raises(ContractViolation) as caught:
         check_frames(chunks(frame, 2), CONTRACT, "rows.csv")
     assert [(v.column, v.rule, v.rows) for v in caught.value.violations] == [
         ("A", "extra_column", ()),
         ("a", "missing_column", ()),
     ]
-    assert caught.value.mend.startswith("the contract's columns are a, b; there are A")
+    assert caught.value.mend.startswith("the contract's columns are a, b; there are A, b")
 
 
 def test_not_more_than_a_bound() -> None:

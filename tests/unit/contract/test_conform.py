@@ -93,7 +93,7 @@ def test_a_whole_number_that_a_float_may_round() -> None:
         assert rules_and_rows(NUMBER, pd.Series([beyond, 1], dtype="Int64")) == {"exact": (0,)}
     assert rules_and_rows(NUMBER, np.array([2**64 - 1], dtype="uint64")) == {"exact": (0,)}
     # It is out of bounds as well, perhaps: which number is meant is not known.
-    assert rules_and_rows(Column(kind="number", max=5), [2**60]) == {"exact": (0,)}
+    assert rules_and_rows(rule(kind="number", max=5), [2**60]) == {"exact": (0,)}
     assert held(NUMBER, [2**53 - 1, 1 - 2**53]) == [2.0**53 - 1, 1 - 2.0**53]
     assert held(NUMBER, [decimal.Decimal(2**60), decimal.Decimal("0.1")]) == [2.0**60, 0.1]
     assert rules_and_rows(NUMBER, [decimal.Decimal(2**60 + 1)]) == {"exact": (0,)}
@@ -811,6 +811,18 @@ def test_a_column_twice_is_refused(extra_columns: str) -> None:
     with pytest.raises(ContractViolation) as caught:
         contract.conform(frame)
     assert [(v.column, v.rule) for v in caught.value.violations] == [("distance", "duplicate")]
+
+
+@pytest.mark.parametrize("extra_columns", ["refuse", "ignore"])
+@pytest.mark.parametrize("names", [[CANARY], [CANARY, CANARY], [f"flight;{CANARY}"], [CANARY, 1]])
+def test_names_none_of_which_is_a_columns_are_not_shown(names: list, extra_columns: str) -> None:
+    # They are the first row of a CSV file without a header.
+    contract = TWO.model_copy(update={"extra_columns": extra_columns})
+    with pytest.raises(ContractViolation, match="may not miss") as caught:
+        contract.conform(pd.DataFrame([[0] * len(names)], columns=names))
+    assert "a CSV file names them in its first line, with commas" in caught.value.mend
+    assert CANARY not in str(caught.value)
+    assert CANARY not in repr(caught.value.violations)
 
 
 @pytest.mark.parametrize("thing", [None, [[1.0]], np.zeros((2, 2)), {"distance": [1]}, pd.Series()])

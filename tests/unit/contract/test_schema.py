@@ -86,6 +86,7 @@ WRONG = [
     ("schema_version: '1'\n" + column("kind: number"), "@ schema_version"),
     ("keys: distance\n" + column("kind: number"), "@ keys"),
     ("keys: [b]\n" + column("kind: number"), "keys that are not columns: b @ contract"),
+    ("keys: [prediction_id]\ncolumns: {prediction_id: {kind: text}}", "called prediction_id"),
     ("keys: [distance]\n" + column("kind: number"), "no column is left"),
     ("extra_columns: maybe\n" + column("kind: number"), "@ extra_columns"),
     ("limits: {rows: 0}\n" + column("kind: number"), "greater than 0 @ limits.rows"),

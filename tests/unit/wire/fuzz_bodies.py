@@ -271,6 +271,8 @@ def _csv(rng: random.Random, contract: DataContract) -> Body:
         if rng.random() < 0.02:
             fields[rng.randrange(len(fields)) :] = []
         lines.append(fields)
+    if rng.random() < 0.03:
+        lines.insert(rng.randrange(len(lines) + 1), [])
     end = rng.choice(("\n", "\r\n", "\r"))
     text = end.join(",".join(_quoted(rng, field) for field in line) for line in lines)
     if rng.random() < 0.8:

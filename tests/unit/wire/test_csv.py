@@ -151,8 +151,28 @@ def test_a_line_with_another_number_of_fields(tmp_path: Path) -> None:
     (violation,) = error.violations
     assert (violation.rule, violation.rows) == ("ragged", (1, 3))
     # Counted over the file, also in a later chunk.
-    error = refused("name,size\na,1\nb,2\nc,3\n\n", tmp_path, "fields", rows=2)
+    error = refused("name,size\na,1\nb,2\nc,3\nd\n", tmp_path, "fields", rows=2)
     assert error.violations[0].rows == (3,)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_empty_lines_are_no_rows_and_are_not_counted(end: str, tmp_path: Path) -> None:
+    text = end.join(["name,size", "", "a,1", "", ",", "b,x", "", ""])
+    (whole,) = frames(text, tmp_path)
+    assert whole.to_numpy().tolist() == [["a", 1.0], [None, None], ["b", "x"]]
+    assert whole.index.tolist() == [0, 1, 2]
+    assert [len(part) for part in frames(text, tmp_path, rows=1)] == [1, 1, 1]
+    # As many rows as a request may have, and no row more.
+    alike(whole, frame_of(read_csv_body(text.encode(), CONTRACT, 3)))
+    error = refused(f"name,size{end}{end}a,1{end}b{end}", tmp_path, "fields")
+    assert error.violations[0].rows == (1,)
+
+
+def test_an_empty_line_in_one_column_may_be_a_value(tmp_path: Path) -> None:
+    refused("name\na\n\nb\n", tmp_path, "fields")
+    with pytest.raises(RequestRefused) as caught:
+        read_csv_body(b"name\na\n\nb\n", CONTRACT, 9)
+    assert caught.value.code == "ragged"
 
 
 def test_what_is_no_csv(tmp_path: Path) -> None:
@@ -217,6 +237,8 @@ def test_chunks_give_what_the_whole_gives(
         (b"name,name\n1,2", "duplicate_column"),
         (b"name,size\n1", "ragged"),
         (b"name\na\nb\nc\nd", "too_many_rows"),
+        (b"name,size\n,\n,\n,\n,", "too_many_rows"),
+        (b"name,size\n,\n\n\n\n\n\n\n", "too_many_rows"),
     ],
 )
 def test_a_body_that_cannot_be_read(body: bytes, code: str) -> None:
