@@ -21,7 +21,7 @@ from asfitted.prediction_log.joining import Known, Outcomes, Subjects
 from asfitted.prediction_log.joining import read_outcomes as outcomes_on_record
 from asfitted.prediction_log.reader import warn
 from asfitted.prediction_log.record import Outcome, to_microseconds
-from asfitted.prediction_log.whole import Place
+from asfitted.prediction_log.whole import Place, existing_sink
 
 
 @dataclass
@@ -178,7 +178,9 @@ def add_outcomes(
         where=str(path or "the outcomes"),
     )
     home = Path(folder) if folder is not None else config.log_folder()
-    if sink is None and folder is None and not journals_only:
+    if sink is not None and folder is None:
+        existing_sink(sink)
+    elif sink is None and folder is None and not journals_only:
         sink = config.log_sink()
     # The first outcome may come before the first prediction.
     place = Place(home if home.is_dir() else None, sink)

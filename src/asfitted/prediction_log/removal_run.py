@@ -35,7 +35,7 @@ from asfitted.prediction_log.shipping_lock import REMOVAL_LOCK, FolderLock
 from asfitted.prediction_log.sinks.protocol import Row, Sink
 from asfitted.prediction_log.sinks.urls import open_sink, public_name
 from asfitted.prediction_log.tables import ID_OF, TABLES, Table
-from asfitted.prediction_log.whole import Place, journal_rows, scan
+from asfitted.prediction_log.whole import Place, demand_sink, journal_rows, scan
 
 _POLL_S = 0.05
 _LOCK_WAIT_S = 60.0
@@ -105,6 +105,7 @@ class Removing:
         if place.folder is None:
             raise ConfigError("there is no prediction log", str(place), "name its folder")
         if place.sink is not None:
+            demand_sink(place)
             _opened(place.sink).close()
         try:
             with closing(_locked(place.folder)):

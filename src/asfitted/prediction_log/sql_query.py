@@ -21,7 +21,7 @@ from asfitted.prediction_log.tables import (
     Table,
     is_integer,
 )
-from asfitted.prediction_log.whole import Place, scan
+from asfitted.prediction_log.whole import Place, demand_sink, scan
 
 _CHUNK = 10_000
 
@@ -90,6 +90,7 @@ def _load(file: Any, place: Place, table: Table, on_problem: Callable[[str], Non
         file.execute(f"CREATE TEMP TABLE seen AS SELECT {name} FROM {table}")
         rows = scan(Place(None, place.sink), query, names)
         try:
+            demand_sink(place)
             _insert(file, table, rows, f"WHERE {name} NOT IN (SELECT {name} FROM seen)")
         except StoreUnavailable as error:
             if place.folder is None:
