@@ -16,10 +16,9 @@ from typing import Any, TypeVar
 
 import click
 
-from asfitted.cli.log_place import Problems
+from asfitted.cli.log_place import Problems, local_folder
 from asfitted.config import SINK_VARIABLE, load_config
 from asfitted.errors import AsfittedError, ConfigError, StoreUnavailable
-from asfitted.prediction_log.reader import existing_folder
 from asfitted.prediction_log.reconciling import reconcile as reconcile_log
 from asfitted.prediction_log.shipper import DAY_S, Shipper
 from asfitted.prediction_log.shipping_follow import follow as follow_log
@@ -98,7 +97,7 @@ def stats(
         return
     url, home, _ = _settings(sink, folder)
     try:
-        found = log_stats(existing_folder(home), url)
+        found = log_stats(local_folder(folder, load_config()), url)
         if file is not None:
             write_whole(Path(file), as_prometheus(found))
     except (OSError, sqlite3.Error) as error:
@@ -113,8 +112,8 @@ def stats(
 
 def _reconcile(sink: str | None, folder: str | None, as_json: bool) -> None:
     config, problems = load_config(), Problems()
-    home = Path(folder) if folder else config.log_folder()
-    place = Place(existing_folder(home), sink or config.log_sink())
+    home = local_folder(folder, config)
+    place = Place(home, sink or config.log_sink(), config.log.durability == "sink")
     try:
         account = reconcile_log(place, on_problem=problems)
     except sqlite3.Error as error:

@@ -131,7 +131,7 @@ def add_outcomes(
     StoreUnavailable
         Where the sink does not answer, so that what is known is not known.
     RecordError
-        Where the log cannot be written; nothing was.
+        Where the log cannot be written; nothing was, but for a sink that is waited for.
 
     Examples
     --------
@@ -183,7 +183,8 @@ def add_outcomes(
     elif sink is None and folder is None and not journals_only:
         sink = config.log_sink()
     # The first outcome may come before the first prediction.
-    place = Place(home if home.is_dir() else None, sink)
+    waits = sink is not None and config.log.durability == "sink"
+    place = Place(home if home.is_dir() else None, sink, waits)
     adding = _Adding(given, model, policy, source or (path.name if path else ""), late_after)
     adding.join(place, on_problem)
     report = adding.report
@@ -196,7 +197,7 @@ def add_outcomes(
         )  # fmt: skip
     report.dry_run = dry_run
     if adding.new and not dry_run:
-        with Journal(home) as journal:
+        with Journal(home, durability="sink" if waits else "fsync", sink=sink or "") as journal:
             report.written = len(journal.append_outcomes(adding.new))
     return report
 

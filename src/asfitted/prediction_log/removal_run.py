@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from asfitted.errors import ConfigError, StoreUnavailable
-from asfitted.prediction_log.journal import Journal
+from asfitted.prediction_log.journal import Durability, Journal
 from asfitted.prediction_log.journal_rewrite import Change, rewrite_journal, wait_until_final
 from asfitted.prediction_log.place import beside, journal_files, size_of
 from asfitted.prediction_log.quarantine import (
@@ -117,7 +117,8 @@ class Removing:
                 if not confirm(removal):
                     return removal
                 wait_until_final(place.folder, sorted(self._touched), self._wait_s)
-                with Journal(place.folder) as journal:
+                durability: Durability = "sink" if place.waits_for_sink else "fsync"
+                with Journal(place.folder, durability=durability, sink=place.sink or "") as journal:
                     removal.removal_id = journal.append_removal(
                         removed_at=datetime.now(timezone.utc),
                         kind=removal.kind,

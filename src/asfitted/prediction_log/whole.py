@@ -34,10 +34,13 @@ class Place:
         Of the journals.
     sink : str or None
         Its URL.
+    waits_for_sink : bool, default False
+        What is written goes there at once, and not into the folder.
     """
 
     folder: Path | None
     sink: str | None
+    waits_for_sink: bool = False
 
     def __str__(self) -> str:
         parts = [str(self.folder)] if self.folder is not None else []
@@ -75,9 +78,10 @@ def place_of(
         return Place(existing_folder(folder), sink)
     config = load_config()
     home, sink = config.log_folder(), None if journals_only else config.log_sink()
+    waits = config.log.durability == "sink"
     if sink is not None and not home.is_dir():
         return Place(None, existing_sink(sink))
-    return Place(existing_folder(home), sink)
+    return Place(existing_folder(home), sink, waits)
 
 
 def existing_sink(url: str) -> str:
@@ -109,6 +113,11 @@ def demand_sink(place: Place) -> None:
     path = None if place.folder is None else local_path(place.sink or "")
     if path is None or not (_is_gone(path) or _is_empty(path)):
         return
+    if place.waits_for_sink:
+        raise StoreUnavailable(
+            "the sink is not there", str(path),
+            "mount it, or move it back; the first record creates it",
+        )  # fmt: skip
     assert place.folder is not None
     assert place.sink is not None
     try:
