@@ -227,6 +227,8 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Fi
         from asfitted.serving.app import App
 
         seam.install(lambda behind: App(model, behind, config))
+    if source == "batch":
+        door.read_as_served(model.contract)
     return model
 
 

@@ -214,6 +214,25 @@ def test_mlflow_models_predict(site: Site, tmp_path: Path) -> None:
     assert_on_record(site, log, "batch", [site.rows[3]], answers)
 
 
+def test_mlflow_models_predict_guesses_nothing(site: Site, tmp_path: Path) -> None:
+    command = ["-m", "mlflow", "models", "predict", "-m", site.model_uri, "--env-manager", "local"]
+    row = {**site.rows[0], "order": "NA", "note": "null"}
+    site.as_csv(tmp_path / "in.csv", [row])
+    site.run(tmp_path, *command, "-t", "csv", "-i", "in.csv")
+    (kept,) = asfitted.read_log(tmp_path / "log").to_dict("records")
+    assert [(kept["inputs"], kept["keys"])] == site.put_on_record([row])
+    refused = {
+        '{"instances": [{"price": 1, "price": 2}]}': "holds a key twice",
+        json.dumps({"instances": [{**row, "colur": "red"}]}): "did you mean colour?",
+        json.dumps({"instances": [{**row, "price": float("nan")}]}): "NaN is not JSON",
+    }
+    for text, said in refused.items():
+        (tmp_path / "in.json").write_text(text)
+        done = site.run(tmp_path, *command, "-t", "json", "-i", "in.json", exits=1)
+        assert said in done.stderr
+    assert len(asfitted.read_log(tmp_path / "log")) == 1
+
+
 @pytest.mark.parametrize("form", ["parquet", "csv"])
 def test_score(site: Site, tmp_path: Path, form: str) -> None:
     rows = site.rows[:N_ROWS]

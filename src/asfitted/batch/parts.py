@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from asfitted.contract import DataContract
@@ -148,7 +150,18 @@ def _write_csv(file: Path, parts: Sequence[Path]) -> None:
     with file.open("w", encoding="utf-8", newline="") as stream:
         for i, part in enumerate(_tables(parts)):
             columns = {n: _texts(part[n]) for n in part.column_names}
-            pd.DataFrame(columns).to_csv(stream, header=i == 0, index=False, lineterminator="\n")
+            # Of itself it quotes a carriage return only where lines end in one.
+            quoting = csv.QUOTE_NONNUMERIC if _has_return(part) else csv.QUOTE_MINIMAL
+            pd.DataFrame(columns).to_csv(
+                stream, header=i == 0, index=False, lineterminator="\n", quoting=quoting
+            )
+
+
+def _has_return(part: pa.Table) -> bool:
+    texts = [column for column in part.columns if pa.types.is_string(column.type)]
+    return any("\r" in name for name in part.column_names) or any(
+        pc.any(pc.match_substring(column, "\r")).as_py() for column in texts
+    )
 
 
 def _texts(column: pa.ChunkedArray) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from datetime import datetime
@@ -16,6 +15,7 @@ from asfitted.cli.log_output import SCHEMA_VERSION
 from asfitted.cli.log_place import Problems
 from asfitted.cli.log_table import LogTable
 from asfitted.prediction_log import words
+from asfitted.prediction_log.csv_rows import write_csv
 from asfitted.prediction_log.exporting import Form
 from asfitted.prediction_log.exporting import export as export_log
 from asfitted.prediction_log.sql_query import sql as sql_over
@@ -85,23 +85,33 @@ def sql(statement: str, form: str | None, **options: Any) -> None:
     """Answer one SELECT over the whole log, with DuckDB (asfitted[duckdb]).
 
     Tables: predictions, refusals, outcomes, removals. JSON is text:
-    "select inputs->>'carrier', count(*) from predictions group by 1".
+    "select inputs->>'carrier', count(*) from predictions group by 1". Where two columns
+    have one name, the second is called name_1.
     """
     problems = Problems()
     answer = sql_over(place_from(options), statement, on_problem=problems)
-    rows = answer.to_pylist()
+    rows = _rows(answer)
     if form == "json":
         click.echo(json.dumps({"schema_version": SCHEMA_VERSION, "rows": rows}, default=_plain))
     elif form == "csv":
         out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(answer.column_names)
-        writer.writerows([_plain(value) for value in row.values()] for row in rows)
+        write_csv(out, answer.column_names, ([*map(_plain, row.values())] for row in rows))
         click.echo(out.getvalue(), nl=False)
     else:
         cells = [{n: words.scalar(_plain(value)) for n, value in row.items()} for row in rows]
         LogTable(whole=True).add_columns(cells)
     problems.exit()
+
+
+def _rows(answer: Any) -> list[dict[str, Any]]:
+    columns = []
+    for column in answer.columns:
+        try:
+            columns.append(column.to_pylist())
+        except (OverflowError, ValueError):
+            # DuckDB knows moments that Python's calendar does not.
+            columns.append(column.cast("string").to_pylist())
+    return [dict(zip(answer.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _plain(value: Any) -> Any:

@@ -26,6 +26,12 @@ _CONDITIONS = (
     click.option("--id", "prediction_id", help="Prediction id, or its last 12 characters."),
     click.option("--request", "request_id", help="Request id."),
     click.option("--source", type=click.Choice(get_args(Source)), help="How it was asked."),
+    click.option(
+        "--finding",
+        metavar="RULE[=COLUMN]",
+        help="With such a finding: filled, unknown_category=carrier, …",
+    ),
+    click.option("--code", help="With --refused: why, such as contract_violation."),
     click.option("--refused", is_flag=True, help="Refused requests instead of predictions."),
 )
 _FORMS = (
@@ -71,7 +77,7 @@ def query_from(options: dict[str, Any], limit: int | None, *, newest_first: bool
     """Return the conditions that the options make."""
     names = ("model", "version", "since", "until", "prediction_id", "request_id", "source")
     return Query(
-        **{name: options[name] for name in names},
+        **{name: options[name] for name in (*names, "finding", "code")},
         key=dict(map(_pair, options["keys"])),
         limit=limit,
         newest_first=newest_first,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ import click
 from asfitted.cli.log_table import LogTable
 from asfitted.errors import ConfigError
 from asfitted.prediction_log import words
+from asfitted.prediction_log.csv_rows import write_csv
 from asfitted.prediction_log.frame import flat, flat_names
 from asfitted.prediction_log.reader import Record
 from asfitted.prediction_log.tables import TABLES, Table
@@ -65,9 +65,7 @@ def _print_csv(found: Sequence[Record], columns: list[str], table: Table) -> Non
     rows = _select(found, columns) if columns else [flat(record) for record in found]
     names = columns or flat_names(rows) or list(TABLES[table])
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
+    write_csv(out, names, ([_cell(row.get(name)) for name in names] for row in rows))
     click.echo(out.getvalue(), nl=False)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -10,8 +13,11 @@ import click
 from asfitted.config import SINK_VARIABLE, Config
 from asfitted.errors import StoreUnavailable
 from asfitted.prediction_log.place import make_folder
+from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.reader import existing_folder
 from asfitted.prediction_log.sinks.reading import SinkDown
+from asfitted.prediction_log.tables import Table
+from asfitted.prediction_log.whole import Place, scan
 
 PLACE_OPTIONS = (
     click.option(
@@ -63,3 +69,26 @@ class Problems:
         """Exit with the code of a store that is unavailable, where the answer is not whole."""
         if self.sink_down:
             sys.exit(StoreUnavailable.exit_code)
+
+
+_WITH_KEYS: tuple[Table, ...] = ("predictions", "outcomes")
+
+
+def say_unknown_keys(place: Place, names: Iterable[str]) -> None:
+    """Say which of these keys no record of the log has, and which keys there are.
+
+    For who found nothing by them: the log is read again, up to a record that has them.
+    """
+    missing, there = set(names), set[str]()
+    problems: list[str] = []
+    for table in _WITH_KEYS if missing else ():
+        for (keys,) in scan(place, Query(table=table), ("keys",), on_problem=problems.append):
+            with contextlib.suppress(ValueError, TypeError):
+                there.update(json.loads(keys))
+            missing -= there
+            if not missing:
+                return
+    # What cannot be read may have them.
+    for name in sorted(missing) if not problems else ():
+        known = ", ".join(sorted(there)) or "none"
+        click.echo(f"No record has a key {name!r}.\n  mend:  there are {known}", err=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +12,7 @@ import click
 from asfitted.cli.durations import Duration
 from asfitted.cli.log_options import Command, place_from, placed, with_options
 from asfitted.cli.log_output import as_json as as_json_records
-from asfitted.cli.log_place import Problems, local_folder
+from asfitted.cli.log_place import Problems, local_folder, say_unknown_keys
 from asfitted.cli.log_table import flat
 from asfitted.config import SINK_VARIABLE, load_config
 from asfitted.prediction_log import words
@@ -82,7 +82,7 @@ def erase(keys: tuple[str, ...], reason: str, who: str, **options: Any) -> None:
     def remove(place: Place, confirm: Callable[[Removal], bool]) -> Removal:
         return erase_records(place, wanted, reason=reason, who=who, confirm=confirm)
 
-    _run(remove, "blanked", **options)
+    _run(remove, "blanked", wanted, **options)
 
 
 @click.command()
@@ -110,6 +110,7 @@ def removals(as_json: bool, **options: Any) -> None:
 def _run(
     remove: Callable[[Place, Callable[[Removal], bool]], Removal],
     verb: str,
+    keys: Iterable[str] = (),
     *,
     folder: str | None,
     sink: str | None,
@@ -133,6 +134,8 @@ def _run(
         return True
 
     removal = remove(place, confirm)
+    if not removal.total:
+        say_unknown_keys(place, keys)
     if as_json:
         said = {"dry_run": dry_run, "counts": removal.counts, "removal_id": removal.removal_id}
         click.echo(json.dumps({"schema_version": 1, "kind": removal.kind, **said}))

@@ -86,7 +86,7 @@ def ship(sink: str | None, folder: str | None, follow: bool, retry_quarantined: 
 def stats(
     sink: str | None, folder: str | None, as_json: bool, file: str | None, reconcile: bool
 ) -> None:
-    """Print how far the log is shipped, by writer; the sink is not asked.
+    """Print what is on record and how far it is shipped, by writer; the sink is not asked.
 
     With --reconcile: answered = on record + pruned + missing + answered without a record.
     """
@@ -95,9 +95,10 @@ def stats(
             raise click.UsageError("--reconcile and --prometheus: one of the two")
         _reconcile(sink, folder, as_json)
         return
-    url, home, _ = _settings(sink, folder)
+    config = load_config()
+    home = Path(folder) if folder else config.log_folder()
     try:
-        found = log_stats(local_folder(folder, load_config()), url)
+        found = log_stats(local_folder(folder, config), sink or config.log_sink())
         if file is not None:
             write_whole(Path(file), as_prometheus(found))
     except (OSError, sqlite3.Error) as error:
@@ -213,20 +214,25 @@ def _until_told(work: Callable[[threading.Event], _Result]) -> _Result:
 
 def _as_text(found: LogStats) -> str:
     whole = found.as_dict()
-    lines = [f"{found.sink}"]
+    shipped = found.sink is not None
+    lines = [found.sink or "no sink"]
     for writer in found.writers:
-        parts = [f"{writer.recorded} written, {writer.shipped} shipped"]
+        parts = [f"{writer.recorded} written" + f", {writer.shipped} shipped" * shipped]
         if writer.backlog:
             parts.append(f"{writer.backlog} to ship, the oldest {writer.backlog_s:.0f} s old")
         parts += [f"{writer.quarantined} in quarantine"] * bool(writer.quarantined)
         parts += [f"{writer.missing} missing"] * bool(writer.missing)
+        parts += [f"{writer.unrecorded} answered without a record"] * bool(writer.unrecorded)
         parts += ["LOST: its journal is gone"] * writer.lost
         parts += [f"NOT READABLE: {writer.problem}"] * bool(writer.problem)
         lines.append(f"  {writer.writer}: {'; '.join(parts)}")
-    lines.append(
-        f"  together: {whole['recorded']} written, {whole['shipped']} shipped, "
-        f"{whole['backlog']} to ship, {whole['quarantined']} in quarantine"
-    )
+    together = f"{whole['answered']} answered, {whole['recorded']} written"
+    if shipped:
+        together += (
+            f", {whole['shipped']} shipped, {whole['backlog']} to ship, "
+            f"{whole['quarantined']} in quarantine"
+        )
+    lines.append(f"  together: {together}")
     if found.status.error:
         lines.append(f"  the last {found.status.failures} calls failed: {found.status.error}")
     return "\n".join(lines)

@@ -92,6 +92,7 @@ class LogTable:
             "id": words.short_id(record["prediction_id"]),
             ", ".join(self._key_names) or "key": key,
             "answer": words.answer(record["outputs"]),
+            **({"outcome": words.scalar(record["outcome"])} if "outcome" in record else {}),
             "inputs": words.pairs(record["inputs"]),
         }
 

@@ -53,8 +53,9 @@ def add(
     """Join a CSV or Parquet FILE of outcomes with the log, and record what is new.
 
     Rows name their prediction in a column prediction_id, or by --key columns. One bad
-    row and nothing is written. The same outcome again is not written twice; another
-    value is a correction, and the newest counts.
+    row, or two that give one prediction different values, and nothing is written. The
+    same outcome again is not written twice; another value than on record is a correction,
+    and the newest counts.
     """
     from asfitted.outcomes import add_outcomes
 
@@ -85,6 +86,7 @@ def add(
         ("unknown, of no prediction on record yet", report.unknown),
         ("ambiguous, of several predictions each", report.ambiguous),
         ("of a prediction that was erased, not written", report.erased),
+        ("early, observed before the prediction or in the future", report.early),
         ("late", report.late),
         ("on record already, not written again", report.duplicates),
         ("corrections of what is on record", report.corrections),

@@ -215,8 +215,16 @@ class Column(FrozenModel):
             except (ValueError, OverflowError) as error:
                 raise WrongRule(rule, f"the bound {value!r}: {error}") from error
         if isinstance(value, str) or not _is_finite(value):
-            raise WrongRule(rule, f"the bound {str(value)[:40]!r} is not a finite number")
+            hint = "; YAML takes it for text: write 100000.0" if _reads_as_number(value) else ""
+            raise WrongRule(rule, f"the bound {str(value)[:40]!r} is not a finite number{hint}")
         return value
+
+
+def _reads_as_number(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and math.isfinite(float(value))
+    except ValueError:
+        return False
 
 
 def _is_finite(number: Any) -> bool:

@@ -89,7 +89,11 @@ def named(y: Any, names: list[str]) -> pd.DataFrame:
         frame = y.to_frame()
     else:
         try:
-            frame = pd.DataFrame(np.asarray(y))
+            values = np.asarray(y)
+            if values.dtype.kind == "U" and not isinstance(y, np.ndarray):
+                # Of numbers beside texts numpy makes texts.
+                values = np.asarray(y, dtype=object)
+            frame = pd.DataFrame(values)
         except ValueError as error:
             what = "neither one value a row nor the same number of values in each"
             raise ContractViolation([Violation("", "shape", what)], "the target") from error

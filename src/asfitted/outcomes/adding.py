@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -15,13 +15,18 @@ from asfitted.config import load_config
 from asfitted.contract import DataContract
 from asfitted.errors import ConfigError, ContractViolation, Violation
 from asfitted.outcomes.matching import Prediction, Wanted, matches
-from asfitted.outcomes.reading import Given, read_outcomes, read_table
+from asfitted.outcomes.reading import Given, read_outcomes, read_table, same_value
 from asfitted.prediction_log import FieldPolicy, Journal, strictest
-from asfitted.prediction_log.joining import Known, Outcomes, Subjects
+from asfitted.prediction_log.joining import Known, Names, Outcomes, Subjects
 from asfitted.prediction_log.joining import read_outcomes as outcomes_on_record
+from asfitted.prediction_log.keys import is_hashed, spelled
 from asfitted.prediction_log.reader import warn
 from asfitted.prediction_log.record import Outcome, to_microseconds
 from asfitted.prediction_log.whole import Place, existing_sink
+
+_DAY_US = 86_400_000_000
+# What another machine's clock may be ahead.
+_SKEW_US = 3_600_000_000
 
 
 @dataclass
@@ -40,6 +45,9 @@ class OutcomeReport:
         Of several predictions with the same keys: it is the outcome of each.
     erased : list of int
         Of a prediction that was erased: not written.
+    early : list of int
+        Observed before a prediction of theirs was scored, or more than an hour from now;
+        written all the same. Midnight in UTC stands for a day, and is observed at its end.
     late : list of int
         Arrived longer than `late_after` after a prediction of theirs was scored.
     duplicates : list of int
@@ -47,6 +55,7 @@ class OutcomeReport:
     corrections : list of int
         On record already with another value; written, and the newest counts.
     written : int
+        Rows of which something is new.
     dry_run : bool
     """
 
@@ -55,6 +64,7 @@ class OutcomeReport:
     unknown: list[int] = field(default_factory=list)
     ambiguous: list[int] = field(default_factory=list)
     erased: list[int] = field(default_factory=list)
+    early: list[int] = field(default_factory=list)
     late: list[int] = field(default_factory=list)
     duplicates: list[int] = field(default_factory=list)
     corrections: list[int] = field(default_factory=list)
@@ -83,8 +93,9 @@ def add_outcomes(
     """Put on record what came true of predictions.
 
     Rows name their prediction in a column ``prediction_id``, or by the values of keys.
-    All of them are written or, where one is bad, none. Adding the same again writes
-    nothing; another value for the same prediction is a correction, and the newest counts.
+    All of them are written or, where one is bad, none; so too where two give one prediction
+    different values. Adding the same again writes nothing; another value than on record is
+    a correction, and the newest counts.
 
     Parameters
     ----------
@@ -110,7 +121,8 @@ def add_outcomes(
         Where it comes from; the file's name where a path is given.
     policy : FieldPolicy, optional
         Beside that of the configuration; of two the stricter wins. Keys that the log
-        holds hashed are hashed anyway.
+        holds hashed are hashed anyway. Of a prediction that has a key in clear which
+        is hashed now, the outcome is written by its prediction id.
     folder, sink, journals_only
         The log, as for `read_log`; with `sink` alone the configuration's folder takes
         the outcomes, for the shipper.
@@ -185,7 +197,8 @@ def add_outcomes(
     # The first outcome may come before the first prediction.
     waits = sink is not None and config.log.durability == "sink"
     place = Place(home if home.is_dir() else None, sink, waits)
-    adding = _Adding(given, model, policy, source or (path.name if path else ""), late_after)
+    source = source or (path.name if path else "")
+    adding = _Adding(given, model, policy, source, late_after, config.field_policy)
     adding.join(place, on_problem)
     report = adding.report
     if refuse_unknown and report.unknown:
@@ -198,7 +211,8 @@ def add_outcomes(
     report.dry_run = dry_run
     if adding.new and not dry_run:
         with Journal(home, durability="sink" if waits else "fsync", sink=sink or "") as journal:
-            report.written = len(journal.append_outcomes(adding.new))
+            journal.append_outcomes(adding.new)
+        report.written = report.rows - len(report.duplicates) - len(report.erased)
     return report
 
 
@@ -212,8 +226,11 @@ class _Adding:
         policy: FieldPolicy,
         source: str,
         late_after: timedelta | None,
+        fields_of: Callable[[str], Mapping[str, str]],
     ) -> None:
         self.given, self.model, self.policy, self.source = given, model, policy, source
+        # A model's field policy by its name.
+        self.fields_of = fields_of
         self.report = OutcomeReport(len(given.outcomes))
         self.new: list[Outcome] = []
         self.now = datetime.now(timezone.utc)
@@ -251,45 +268,65 @@ class _Adding:
         (report.matched if predictions else report.unknown).append(row)
         if len(predictions) > 1:
             report.ambiguous.append(row)
+        if self._is_early(self.given.observed_at[row], predictions.values()):
+            report.early.append(row)
         if self.late_us is not None and any(
             each.scored_at < self.now_us - self.late_us for each in predictions.values()
         ):
             report.late.append(row)
-        if all(one is not None and _same(one.value, value) for one in before):
+        if all(one is not None and same_value(one.value, value) for one in before):
             report.duplicates.append(row)
             return
-        if any(one is not None and not _same(one.value, value) for one in before):
+        if any(one is not None and not same_value(one.value, value) for one in before):
             report.corrections.append(row)
-        outcome = self._outcome(row, mine[0])
-        self.new.append(outcome)
-        # A later row of this call may be of the same prediction.
-        mark = f"~{len(self.new):012d}"  # newer than every id
-        known.add(
-            outcome.prediction_id,
-            outcome.keys,
-            Known(self.now_us, mark, None, outcome.model_name, value),
-        )
+        # Hashed under two keys, or as text and number, one key has several spellings.
+        by_spelling: dict[Names, Outcome] = {}
+        for each, one in zip(mine, before, strict=True):
+            if one is None or not same_value(one.value, value):
+                outcome = self._outcome(row, each)
+                spelling = (outcome.prediction_id or "", *map(spelled, outcome.keys.values()))
+                by_spelling.setdefault(spelling, outcome)
+        for outcome in by_spelling.values():
+            self.new.append(outcome)
+            # A later row of this call may be of the same prediction.
+            mark = f"~{len(self.new):012d}"  # newer than every id
+            known.add(
+                outcome.prediction_id,
+                outcome.keys,
+                Known(self.now, mark, None, outcome.model_name, value),
+            )
 
-    def _outcome(self, row: int, first: Prediction) -> Outcome:
+    def _is_early(self, observed_at: datetime | None, of: Iterable[Prediction]) -> bool:
+        if observed_at is None:
+            return False
+        at_us = to_microseconds(observed_at, "observed_at")
+        # Who writes a date means some moment of the day.
+        until_us = at_us + _DAY_US if at_us % _DAY_US == 0 else at_us
+        return at_us > self.now_us + _SKEW_US or any(until_us < each.scored_at for each in of)
+
+    def _outcome(self, row: int, of: Prediction) -> Outcome:
         given = self.given
+        prediction_id = given.ids[row] if given.ids is not None else None
         keys: dict[str, Any] = {}
-        if given.ids is None:
+        if prediction_id is None:
             # As the predictions have them, typed and hashed.
-            keys = {name: first.keys[name] for name in given.keys[row]}
+            keys = {name: of.keys[name] for name in given.keys[row]}
+            policies = (self.policy.fields, self.fields_of(of.model_name))
+            hidden = {n for each in policies for n, action in each.items() if action != "keep"}
+            if any(name in hidden and not is_hashed(value) for name, value in keys.items()):
+                # Older than the policy: what it hides is not written in clear once more.
+                prediction_id, keys = of.prediction_id, {}
+        by_id = prediction_id is not None
         return Outcome(
             recorded_at=self.now,
             observed_at=given.observed_at[row],
-            model_name=first.model_name if given.ids is not None else self.model,
-            model_version=first.model_version if given.ids is not None else "",
-            prediction_id=given.ids[row] if given.ids is not None else None,
+            model_name=of.model_name if by_id else self.model,
+            model_version=of.model_version if by_id else "",
+            prediction_id=prediction_id,
             keys=keys,
             outcome=given.outcomes[row],
             source=self.source,
         )
-
-
-def _same(a: Any, b: Any) -> bool:
-    return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
 
 
 def _key_names(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,6 +19,7 @@ from asfitted.contract import Column, DataContract, check_target
 from asfitted.contract.kinds import read_column
 from asfitted.contract.plain import plain
 from asfitted.errors import ConfigError, ContractViolation, Violation
+from asfitted.prediction_log.keys import spelled
 from asfitted.wire.csv import ALL_TEXT, read_csv
 
 _CHUNK = 50_000
@@ -147,9 +148,38 @@ def read_outcomes(
     if observed_at:
         what = "values are no times: write 2026-11-24 or 2026-11-24T10:35:00Z, UTC without offset"
         moments = column(observed_at, _moment, "observed_at", what)
+    given = Given(ids, _rows(key_columns) if keys else [], values, moments)
+    conflicts = [] if violations else _conflicts(given)
+    if conflicts:
+        what = "values differ from another row's of the same prediction"
+        violations.append(Violation(outcome[0], "conflict", what, tuple(conflicts), len(frame)))
     if violations:
         raise ContractViolation(violations, where, "nothing was written; mend these rows")
-    return Given(ids, _rows(key_columns) if keys else [], values, moments)
+    return given
+
+
+def same_value(a: Any, b: Any) -> bool:
+    """Whether two outcomes are the same; true is not 1."""
+    return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
+
+
+def _conflicts(given: Given) -> list[int]:
+    """Return the rows that name one prediction, or the same keys, and differ in the outcome."""
+    subjects: Iterable[Any] = (
+        given.ids
+        if given.ids is not None
+        else (tuple(map(spelled, keys.values())) for keys in given.keys)
+    )
+    rows_of: dict[Any, list[int]] = {}
+    for row, subject in enumerate(subjects):
+        rows_of.setdefault(subject, []).append(row)
+    values = given.outcomes
+    return sorted(
+        row
+        for rows in rows_of.values()
+        if not all(same_value(values[rows[0]], values[row]) for row in rows[1:])
+        for row in rows
+    )
 
 
 class _Wrong:
@@ -203,11 +233,12 @@ def _moment(cell: Any) -> Any:
             if isinstance(cell, pd.Timestamp)
             else datetime(cell.year, cell.month, cell.day)
         )
-    except (ValueError, AttributeError):
+        if moment.utcoffset() is None:
+            return moment.replace(tzinfo=timezone.utc)
+        # Beside an offset the first and the last day of the calendar are none in UTC.
+        return moment.astimezone(timezone.utc)
+    except (ValueError, AttributeError, OverflowError):
         return _WRONG
-    if moment.utcoffset() is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return moment
 
 
 def _typed(

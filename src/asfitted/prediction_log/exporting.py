@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 import os
 import secrets
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from asfitted.errors import ConfigError, StoreUnavailable
+from asfitted.prediction_log.csv_rows import write_csv
 from asfitted.prediction_log.frame import flat, flat_names
 from asfitted.prediction_log.joining import JOINED_COLUMNS, joined, read_outcomes
 from asfitted.prediction_log.query import Query
@@ -52,7 +52,8 @@ def export(
         U+FFFD; JSON lines hold every value as it is.
     features : bool, default False
         One column per feature, key and output, as `read_log` has them. A feature whose
-        values differ in kind between records is JSON text in Parquet.
+        values differ in kind between records is JSON text in Parquet, as are whole
+        numbers beyond 64 bits, or beyond 2**53 beside fractions.
     outcomes : bool, default False
         Each prediction with its newest outcome; all outcomes are in memory then.
     overwrite : bool, default False
@@ -90,7 +91,7 @@ def export(
         # What columns there are, and of what kind, is known behind the last record.
         with tempfile.TemporaryFile("w+", dir=output.parent, encoding="ascii") as spool:
             count, kinds = _spooled(rows, spool)
-            if features:
+            if features and count:
                 names = flat_names([kinds])
             spool.seek(0)
             lines = map(json.loads, spool)
@@ -128,8 +129,22 @@ def _spooled(rows: Iterable[Record], spool: IO[str]) -> tuple[int, dict[str, set
         for name, value in row.items():
             seen = kinds.setdefault(name, set())
             if value is not None:
-                seen.add(type(value))
+                seen.add(_kind(value))
     return count, kinds
+
+
+class _Large:
+    """Kind of a whole number that no double holds exactly."""
+
+
+class _Huge:
+    """Kind of a whole number beyond 64 bits."""
+
+
+def _kind(value: Any) -> type:
+    if type(value) is not int or abs(value) <= 2**53:
+        return type(value)
+    return _Large if -(2**63) <= value < 2**63 else _Huge
 
 
 def _write_jsonl(file: IO[str], rows: Iterator[Record], names: list[str]) -> None:
@@ -137,9 +152,7 @@ def _write_jsonl(file: IO[str], rows: Iterator[Record], names: list[str]) -> Non
 
 
 def _write_csv(file: IO[str], rows: Iterator[Record], names: list[str]) -> None:
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
+    write_csv(file, names, ([_cell(row.get(name)) for name in names] for row in rows))
 
 
 def _cell(value: Any) -> Any:
@@ -151,6 +164,22 @@ def _cell(value: Any) -> Any:
 def _unicode(text: str) -> str:
     """Return `text` with U+FFFD for half of a surrogate pair, which no file of text holds."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _type(kinds: set[type]) -> Any:
+    """Return the type of a Parquet column whose values are of these kinds; text is JSON."""
+    import pyarrow as pa
+
+    if not kinds:
+        return pa.string()
+    for held, of_kinds in (
+        (pa.bool_(), {bool}),
+        (pa.int64(), {int, _Large}),
+        (pa.float64(), {int, float}),
+    ):
+        if kinds <= of_kinds:
+            return held
+    return pa.string()
 
 
 def _write_parquet(
@@ -167,9 +196,7 @@ def _write_parquet(
         elif name in own and is_integer(own[name]):
             types[name] = pa.int64()
         else:
-            of_seen = {frozenset({int}): pa.int64(), frozenset({bool}): pa.bool_()}
-            numbers = bool(seen) and seen <= {int, float}
-            types[name] = of_seen.get(frozenset(seen), pa.float64() if numbers else pa.string())
+            types[name] = _type(seen)
     schema = pa.schema(list(types.items()))
 
     def column(chunk: list[Record], name: str) -> Any:

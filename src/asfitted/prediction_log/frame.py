@@ -36,6 +36,8 @@ def read_log(
     prediction_id: str | None = None,
     request_id: str | None = None,
     source: str | None = None,
+    finding: str | None = None,
+    code: str | None = None,
     limit: int | None = None,
     newest_first: bool = False,
     features: bool = False,
@@ -58,6 +60,11 @@ def read_log(
         Values of keys, all of which must match; with ASFITTED_HASH_KEY hashed ones too.
     prediction_id : str, optional
         Or its last 12 characters.
+    finding : str, optional
+        A rule that a finding of the record names, such as ``filled``, or ``filled=temp``
+        with its column.
+    code : str, optional
+        With `refused`: why, such as ``contract_violation``.
     limit : int, optional
         The most records; with ``newest_first=True`` the newest ones.
     newest_first : bool, default False
@@ -104,6 +111,8 @@ def read_log(
         prediction_id=prediction_id,
         request_id=request_id,
         source=source,
+        finding=finding,
+        code=code,
         limit=limit,
         newest_first=newest_first,
         table="refusals" if refused else "predictions",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from asfitted.prediction_log.keys import spelled
@@ -28,14 +29,14 @@ Names = tuple[str, ...]
 class Known:
     """An outcome that is on record; of two the greater one is the newer."""
 
-    recorded_at: int
+    recorded_at: datetime
     outcome_id: str
-    observed_at: int | None
+    observed_at: datetime | None
     model_name: str
     value: Any
 
     @property
-    def age(self) -> tuple[int, str]:
+    def age(self) -> tuple[datetime, str]:
         """What sorts by age: ids of one moment are in the order of their making."""
         return self.recorded_at, self.outcome_id
 
@@ -127,9 +128,11 @@ def read_outcomes(
             values = json.loads(keys)
             if subjects is None or subjects.concern(prediction_id, values):
                 value = json.loads(outcome)
-                known = Known(recorded_at, outcome_id, observed_at, model_name, value)
+                recorded = from_microseconds(recorded_at)
+                observed = None if observed_at is None else from_microseconds(observed_at)
+                known = Known(recorded, outcome_id, observed, model_name, value)
                 found.add(prediction_id, values, known)
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, OverflowError):
             on_problem(f"the outcome {outcome_id} is damaged and missing here")
     return found
 
@@ -154,10 +157,5 @@ def joined(record: Record, outcomes: Outcomes) -> Record:
     known = outcomes.of(record["prediction_id"], record["model_name"], record["keys"])
     if known is None:
         return {**record, **dict.fromkeys(JOINED_COLUMNS)}
-    observed_at = known.observed_at
-    values = (
-        known.value,
-        None if observed_at is None else from_microseconds(observed_at),
-        from_microseconds(known.recorded_at),
-    )
+    values = (known.value, known.observed_at, known.recorded_at)
     return {**record, **dict(zip(JOINED_COLUMNS, values, strict=True))}

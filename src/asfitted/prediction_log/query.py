@@ -16,7 +16,13 @@ from asfitted.prediction_log.tables import COLUMNS_OF, ID_OF, TIME_OF, Table
 SHORT_ID = 12
 _FULL_ID = 36
 # Conditions on columns that not every table has.
-_OWN = ("request_id", "batch_id", "source")
+_OWN = ("request_id", "batch_id", "source", "code")
+# What to ask instead.
+_ASK: Mapping[tuple[Table, str], str] = {
+    ("refusals", "keys"): "ask by request id",
+    ("refusals", "findings"): "ask by code",
+    ("predictions", "code"): "ask for refused requests (--refused; in Python refused=True)",
+}
 
 
 @dataclass(frozen=True)
@@ -25,8 +31,9 @@ class Query:
 
     Attributes
     ----------
-    model, version, request_id, batch_id, source : str or None
-        A condition on what a table has no column for is an error.
+    model, version, request_id, batch_id, source, code : str or None
+        `code` is why a request was refused, such as ``contract_violation``. A condition
+        on what a table has no column for is an error.
     since, until : aware datetime, ISO 8601 text or None
         From `since` on, before `until`. A text without an offset is UTC.
     key : mapping of str
@@ -35,6 +42,9 @@ class Query:
     prediction_id : str or None
         Or its last 12 characters, as the table shows them. Of a refusal: its id;
         of an outcome: that of its prediction.
+    finding : str or None
+        A rule that a finding of the record names, such as ``filled``, or ``filled=temp``
+        with its column.
     limit : int or None
         The most records to return.
     newest_first : bool, default False
@@ -49,6 +59,8 @@ class Query:
     prediction_id: str | None = None
     request_id: str | None = None
     source: str | None = None
+    finding: str | None = None
+    code: str | None = None
     limit: int | None = None
     newest_first: bool = False
     table: Table = "predictions"
@@ -62,12 +74,13 @@ class Query:
             )
         if self.limit is not None and self.limit < 0:
             raise ConfigError(f"the limit {self.limit} is below 0")
-        asked = {"keys": self.key or None, **{name: getattr(self, name) for name in _OWN}}
+        asked = {"keys": self.key or None, "findings": self.finding}
+        asked |= {name: getattr(self, name) for name in _OWN}
         for column, value in asked.items():
             if value is not None and column not in COLUMNS_OF[self.table]:
                 raise ConfigError(
                     f"{self.table} have no {column} on record",
-                    mend="ask by request id" if self.table == "refusals" else "",
+                    mend=_ASK.get((self.table, column), ""),
                 )
         if self.prediction_id is not None and len(self.prediction_id) < SHORT_ID:
             raise ConfigError(
@@ -77,7 +90,7 @@ class Query:
         self.where()
 
     def conditions(self) -> list[tuple[str, str, Any]]:
-        """Return all but the keys' as (column, operator, value).
+        """Return all but the keys' and the finding's as (column, operator, value).
 
         The operators are ``=``, ``>=``, ``<`` and ``ends``; times are microseconds
         since 1970 in UTC.
@@ -94,6 +107,7 @@ class Query:
             ("request_id", "=", self.request_id),
             ("batch_id", "=", self.batch_id),
             ("source", "=", self.source),
+            ("code", "=", self.code),
         ]
         return [condition for condition in conditions if condition[2] is not None]
 
@@ -109,6 +123,18 @@ class Query:
                 parts.append(f"{column} {operator} ?")
                 parameters.append(value)
         return " AND ".join(parts) or "1", parameters
+
+    def selects(self, record: Mapping[str, Any]) -> bool:
+        """Return whether a decoded record meets what SQL does not decide."""
+        if self.key and not self.matches(record["keys"]):
+            return False
+        if self.finding is None:
+            return True
+        rule, equals, column = self.finding.partition("=")
+        return any(
+            entry.get("rule") == rule and (not equals or entry.get("column") == column)
+            for entry in record["findings"]
+        )
 
     def matches(self, keys: Mapping[str, Any]) -> bool:
         """Return whether a record's keys are those that are asked for."""

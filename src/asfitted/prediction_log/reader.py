@@ -123,7 +123,7 @@ def _merged(
             _, rank, _, row, rows = heapq.heappop(heap)
             push(rank, rows)
             record = decoded(row, query.table, partial(_told, on_problem, paths[abs(rank)]))
-            if record is not None and (not query.key or query.matches(record["keys"])):
+            if record is not None and query.selects(record):
                 found += 1
                 yield record
 

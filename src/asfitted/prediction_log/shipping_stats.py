@@ -1,4 +1,4 @@
-"""How far the shipping of a log is, from its journals and its state alone."""
+"""What a log holds and how far its shipping is, from its journals and its state alone."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from asfitted.prediction_log.tables import TABLES, TIME_OF
 from asfitted.prediction_log.whole import Place
 
 STATS_VERSION = 1
+_TOTALS = (
+    "answered", "unrecorded", "recorded", "shipped", "backlog", "quarantined", "missing", "lost",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,14 @@ class WriterStats:
     Attributes
     ----------
     writer : str
+    answered : int
+        Predictions that were given: those written and those of `unrecorded`.
+    unrecorded : int
+        Predictions answered without a record, as far as a journal that is still there
+        declares it.
     recorded, shipped, backlog : int
         Rows that were written, that the sink took or that are in quarantine, and
-        that are still to be shipped.
+        that are still to be shipped; without a sink the last two are 0.
     backlog_s : float
         Age of the oldest row that is still to be shipped; 0 where there is none.
     quarantined : int
@@ -45,6 +53,8 @@ class WriterStats:
     """
 
     writer: str
+    answered: int
+    unrecorded: int
     recorded: int
     shipped: int
     backlog: int
@@ -57,9 +67,9 @@ class WriterStats:
 
 @dataclass(frozen=True)
 class LogStats:
-    """Of a folder and one sink; see `log_stats`."""
+    """Of a folder and one sink, or none; see `log_stats`."""
 
-    sink: str
+    sink: str | None
     writers: Sequence[WriterStats]
     status: Status
 
@@ -75,10 +85,7 @@ class LogStats:
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as one object for JSON."""
-        totals = {
-            name: sum(getattr(writer, name) for writer in self.writers)
-            for name in ("recorded", "shipped", "backlog", "quarantined", "missing", "lost")
-        }
+        totals = {name: sum(getattr(writer, name) for writer in self.writers) for name in _TOTALS}
         return {
             "stats_version": STATS_VERSION,
             "sink": self.sink,
@@ -92,43 +99,61 @@ class LogStats:
         }
 
 
-def log_stats(folder: str | os.PathLike[str], sink: str) -> LogStats:
-    """Return how far the journals of `folder` are shipped to `sink`, which is not asked.
+def log_stats(folder: str | os.PathLike[str], sink: str | None) -> LogStats:
+    """Return what the journals of `folder` hold and how far they are shipped to `sink`.
 
     Parameters
     ----------
     folder : str or path
-    sink : str
-        Its URL.
+    sink : str or None
+        Its URL; it is not asked.
 
     Raises
     ------
     sqlite3.Error
         Where the shipper's state cannot be read.
     """
-    home, name = Path(folder), public_name(sink)
+    home, name = Path(folder), None if sink is None else public_name(sink)
     paths = {writer_of(path): path for path in journal_files(home)}
     # After the files: whatever was deleted meanwhile is marked so.
-    progress, status, quarantined = state_of(home, name)
+    progress, status, quarantined = ({}, Status(), {}) if name is None else state_of(home, name)
     # What cannot be read is reported with its journal.
-    removed, _ = traces(Place(home, None), on_problem=lambda problem: None)
+    removed, unrecorded = traces(Place(home, None), on_problem=lambda problem: None)
     writers = []
     for writer in sorted({*paths, *progress}):
         known = progress.get(writer, Progress())
-        count = quarantined.get(writer, 0)
+        counts = (unrecorded.get(writer, 0), quarantined.get(writer, 0))
         if writer in paths and known.removed_at is None:
-            writers.append(_of_journal(paths[writer], writer, known, count, removed))
+            at = None if name is None else known
+            writers.append(_of_journal(paths[writer], writer, at, counts, removed))
         else:
-            shipped = sum(known.rows.values())
-            lost = known.removed_at is None
-            writers.append(WriterStats(writer, shipped, shipped, 0, 0.0, count, 0, lost, None))
+            writers.append(_of_deleted(writer, known, counts))
     return LogStats(name, writers, status)
 
 
+def _of_deleted(writer: str, known: Progress, counts: tuple[int, int]) -> WriterStats:
+    unrecorded, quarantined = counts
+    shipped = sum(known.rows.values())
+    return WriterStats(
+        writer=writer,
+        answered=known.last("predictions") + unrecorded,
+        unrecorded=unrecorded,
+        recorded=shipped,
+        shipped=shipped,
+        backlog=0,
+        backlog_s=0.0,
+        quarantined=quarantined,
+        missing=0,
+        lost=known.removed_at is None,
+        problem=None,
+    )
+
+
 def _of_journal(
-    path: Path, writer: str, known: Progress, quarantined: int, removed: Numbers
+    path: Path, writer: str, known: Progress | None, counts: tuple[int, int], removed: Numbers
 ) -> WriterStats:
-    recorded = shipped = missing = 0
+    unrecorded, quarantined = counts
+    answered, recorded, shipped, missing = unrecorded, 0, 0, 0
     oldest, problem = None, None
     try:
         with opened(path) as connection:
@@ -138,8 +163,11 @@ def _of_journal(
                     f"SELECT coalesce(max(sequence), 0), count(*) FROM {table}"
                 ).fetchone()
                 recorded += last
+                answered += last if table == "predictions" else 0
                 gone = sum(number < last for number in removed.get((table, writer), ()))
                 missing += max(0, last - rows - gone)
+                if known is None:
+                    continue
                 shipped += min(last, known.last(table))
                 sql = f"SELECT min({TIME_OF[table]}) FROM {table} WHERE sequence > ?"
                 (time,) = connection.execute(sql, [known.last(table)]).fetchone()
@@ -147,25 +175,36 @@ def _of_journal(
                     oldest = time if oldest is None else min(oldest, time)
     except READ_ERRORS as error:
         problem = str(error)
-    age_s = 0.0 if oldest is None else max(0.0, (now_us() - oldest) / 1e6)
-    backlog = recorded - shipped
     return WriterStats(
-        writer, recorded, shipped, backlog, age_s, quarantined, missing, False, problem
+        writer=writer,
+        answered=answered,
+        unrecorded=unrecorded,
+        recorded=recorded,
+        shipped=shipped,
+        backlog=0 if known is None else recorded - shipped,
+        backlog_s=0.0 if oldest is None else max(0.0, (now_us() - oldest) / 1e6),
+        quarantined=quarantined,
+        missing=missing,
+        lost=False,
+        problem=problem,
     )
 
 
 def as_prometheus(stats: LogStats) -> str:
     """Return the text that a node exporter's textfile collector reads.
 
+    Without a sink its label is empty, which Prometheus takes for none.
+
     Examples
     --------
     >>> print(as_prometheus(LogStats("file:///log", [], Status())).splitlines()[2])
-    asfitted_log_recorded_rows{sink="file:///log"} 0
+    asfitted_log_answered_rows{sink="file:///log"} 0
     """
     whole = stats.as_dict()
     problems = sum(writer.problem is not None for writer in stats.writers)
-    shipped_at = stats.status.shipped_at
     figures = [
+        ("answered_rows", "Predictions that were given, without a record too.", "answered"),
+        ("unrecorded_rows", "Of these, without a record: gaps that are declared.", "unrecorded"),
         ("recorded_rows", "Rows on record in the journals, deleted ones included.", "recorded"),
         ("shipped_rows", "Rows that the sink took or that are in quarantine.", "shipped"),
         ("backlog_rows", "Rows still to be shipped.", "backlog"),
@@ -177,10 +216,14 @@ def as_prometheus(stats: LogStats) -> str:
     ]
     values = [(name, text, whole[key]) for name, text, key in figures]
     values.append(("unreadable_journals", "Journals that cannot be read.", problems))
-    if shipped_at is not None:
-        text = "When the sink last took rows, in seconds since 1970."
-        values.append(("last_shipped_timestamp_seconds", text, shipped_at / 1e6))
-    label = stats.sink.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    for name, text, moment in (
+        ("last_shipped", "When the sink last took rows", stats.status.shipped_at),
+        ("last_failed", "When a call of the sink last failed", stats.status.failed_at),
+    ):
+        if moment is not None:
+            text = f"{text}, in seconds since 1970."
+            values.append((f"{name}_timestamp_seconds", text, moment / 1e6))
+    label = (stats.sink or "").replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     lines = []
     for name, text, value in values:
         metric = f"asfitted_log_{name}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ _CHUNK = 10_000
 
 
 def sql(place: Place, statement: str, *, on_problem: Callable[[str], None] = warn) -> Any:
-    """Return the answer to one SELECT as a pyarrow Table.
+    """Return the answer to one SELECT as a pyarrow Table, whose columns have distinct names.
 
     There are the tables `predictions`, `refusals`, `outcomes` and `removals` with the
     columns of the record, times with their zone and JSON as text: ``inputs->>'carrier'``.
@@ -75,9 +75,28 @@ def sql(place: Place, statement: str, *, on_problem: Callable[[str], None] = war
                 statements = file.extract_statements(statement)
                 if [one.type for one in statements] != [duckdb.StatementType.SELECT]:
                     raise ConfigError("that is not one SELECT", mend="the log is only read here")
-                return file.sql(statement).to_arrow_table()
+                answer = file.sql(statement).to_arrow_table()
+                return answer.rename_columns(_distinct(answer.column_names))
             except duckdb.Error as error:
                 raise ConfigError(f"DuckDB does not take that: {error}") from error
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Return names of which those that came before have a number.
+
+    Examples
+    --------
+    >>> _distinct(["a", "a", "a_1", "a"])
+    ['a', 'a_2', 'a_1', 'a_3']
+    """
+    found: list[str] = []
+    for name in names:
+        others, n, own = {*names, *found}, 0, name
+        while own in (found if own == name else others):
+            n += 1
+            own = f"{name}_{n}"
+        found.append(own)
+    return found
 
 
 def _load(file: Any, place: Place, table: Table, on_problem: Callable[[str], None]) -> None:

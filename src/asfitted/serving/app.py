@@ -259,7 +259,9 @@ def _counted(reply: Reply) -> Reply:
 
 def _is_bearer(given: str, token: str) -> bool:
     scheme, _, value = given.partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(value.encode(), token.encode())
+    # The bytes that were sent: headers are read as Latin-1.
+    sent = value.encode("latin-1")
+    return scheme.lower() == "bearer" and hmac.compare_digest(sent, token.encode())
 
 
 def _contract(contract: DataContract, accept: str) -> Reply:

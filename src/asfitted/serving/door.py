@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
 import sys
-from typing import Literal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import mlflow
+import pandas as pd
+
+from asfitted.contract import DataContract
+from asfitted.wire.csv import read_csv_body
+from asfitted.wire.json_body import read_json
+from asfitted.wire.rows import Rows
+
+logger = logging.getLogger(__name__)
 
 _SERVER = "mlflow.pyfunc.scoring_server"
 
@@ -29,6 +42,40 @@ def source() -> Source:
             return "batch"
         frame = frame.f_back  # type: ignore[assignment]
     return "inprocess"
+
+
+def read_as_served(contract: DataContract) -> None:
+    """Let ``mlflow models predict``, which is loading the model, read its input as our server.
+
+    MLflow's own reading guesses: a text "NA" becomes missing, of two values of one name the
+    last counts. It looks its readers up by name once the model is there; they are put back
+    when one is called.
+    """
+    module = sys.modules[_SERVER]
+    own = {name: getattr(module, name, None) for name in ("parse_csv_input", "_parse_json_data")}
+    if None in own.values():
+        logger.warning(
+            "MLflow %s reads the input itself, and guesses: use asfitted score", mlflow.__version__
+        )
+        return
+
+    def read(reader: Callable[..., Rows], body: bytes) -> Rows:
+        for name, function in own.items():
+            setattr(module, name, function)
+        rows = reader(body, contract, len(body))
+        # MLflow drops a column that the contract does not know before the model is asked.
+        rows.conform(contract)
+        return rows
+
+    def csv(given: Any, schema: Any = None) -> pd.DataFrame:
+        body = Path(given).read_bytes() if isinstance(given, str) else given.read().encode()
+        return read(read_csv_body, body).frame()
+
+    def from_json(data: str, metadata: Any, input_schema: Any) -> Any:
+        rows = read(read_json, data.encode())
+        return module.ParsedJsonInput(rows.frame(), dict(rows.params) or None, False)
+
+    module.parse_csv_input, module._parse_json_data = csv, from_json  # type: ignore[attr-defined]
 
 
 def give_up() -> None:

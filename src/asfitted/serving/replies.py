@@ -70,13 +70,20 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"not JSON: {type(value).__name__}")
 
 
+_HEADERS = {
+    401: {"www-authenticate": "Bearer"},
+    405: {"allow": "POST"},
+    503: {"retry-after": "1"},
+}
+
+
 def refusal(error: BaseException, request_id: str) -> Reply:
     """Return what the caller is told: a code, a sentence, at most five violations."""
     headers: dict[str, str] = {}
     content: dict[str, Any] = {"request_id": request_id, "code": refusal_code(error)}
     if isinstance(error, RequestRefused):
         status = error.status
-        headers = {503: {"retry-after": "1"}, 405: {"allow": "POST"}}.get(status, {})
+        headers = _HEADERS.get(status, {})
         content |= {"message": _sentence(error.what, error.mend)}
     elif isinstance(error, ContractViolation):
         status = 422

@@ -60,8 +60,6 @@ class Upkeep:
 
     def exposition(self) -> bytes:
         """Return the figures of the log for Prometheus: of the folder, whoever ships it."""
-        if not self.sink:
-            return b""
         try:
             return as_prometheus(log_stats(self.folder, self.sink)).encode()
         except (AsfittedError, OSError, sqlite3.Error) as error:

@@ -24,6 +24,8 @@ from asfitted.wire.rows import Rows, check_columns
 # A field may be as long as a body: what is too long, the contract says.
 csv.field_size_limit(2**31 - 1)
 
+_MANY_COMMAS = 1_000_000
+
 _INTEGER = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 # Each digit can be matched in one way only: with ``\d+\.?\d*`` a field of many digits
 # that is no number took the square of its length.
@@ -161,6 +163,15 @@ def _float(text: str) -> float | str:
     return float(text) if _NUMBER.fullmatch(text) else text
 
 
+def _giving_way(lines: Iterator[str]) -> Iterator[str]:
+    """Yield the lines: other threads have their turn before each, and none is endless."""
+    for line in lines:
+        if line.count(",") > _MANY_COMMAS:
+            what = f"a line of the body holds more than {_MANY_COMMAS} commas"
+            raise RequestRefused("too_many_columns", what, "send the columns of the contract", 413)
+        yield line
+
+
 def read_csv_body(body: bytes, contract: DataContract, max_rows: int) -> Rows:
     """Return the rows of a CSV body; what is read as what, as `read_csv` has it.
 
@@ -169,7 +180,8 @@ def read_csv_body(body: bytes, contract: DataContract, max_rows: int) -> Rows:
     RequestRefused
     """
     try:
-        lines = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
+        text = io.TextIOWrapper(io.BytesIO(body), "utf-8-sig", newline="")
+        lines = csv.reader(_giving_way(text), strict=True)
         header = next(lines, None)
         fields = list(islice(lines, max_rows + 1))
     except UnicodeDecodeError:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from json.decoder import JSONArray, JSONObject  # type: ignore[attr-defined]
+from json.scanner import py_make_scanner  # type: ignore[attr-defined]
 from typing import Any
 
 from asfitted.contract import DataContract
 from asfitted.contract.column import EXACT
 from asfitted.errors import RequestRefused
-from asfitted.wire.rows import Rows, check_columns
+from asfitted.wire.rows import MAX_STRANGERS, Rows, check_columns
 
 SHAPES = ("dataframe_split", "dataframe_records", "inputs", "instances")
+# Smaller ones are read before anyone would notice.
+_LARGE = 65_536
+# Commas in the texts of a row, beside those between its values.
+_MORE_COMMAS = 10
 PARAMS: dict[str, type] = {"return_ids": bool}
 
 
@@ -31,7 +37,7 @@ def read_json(body: bytes, contract: DataContract, max_rows: int) -> Rows:
     ------
     RequestRefused
     """
-    content = _parse(body)
+    content = _parse(body, contract, max_rows)
     if not isinstance(content, dict):
         raise RequestRefused(
             "no_payload", "the body is not a JSON object", f"send one of {', '.join(SHAPES)}"
@@ -55,23 +61,56 @@ def read_json(body: bytes, contract: DataContract, max_rows: int) -> Rows:
     return Rows(columns, n_rows, _params(content.get("params", {})))
 
 
-def _parse(body: bytes) -> Any:
+def _parse(body: bytes, contract: DataContract, max_rows: int) -> Any:
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
         raise RequestRefused("not_utf8", "the body is not UTF-8") from None
+    decoder = json.JSONDecoder(
+        object_pairs_hook=_object,
+        parse_constant=_constant,
+        parse_int=_integer,
+        parse_float=_float,
+    )
+    if len(text) > _LARGE:
+        _give_way(decoder, text, contract, max_rows)
     try:
-        return json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_constant=_constant,
-            parse_int=_integer,
-            parse_float=_float,
-        )
+        return decoder.decode(text)
     except RecursionError:
         raise RequestRefused("too_deep", "the body is nested too deeply") from None
     except ValueError:
         raise RequestRefused("not_json", "the body is not JSON") from None
+
+
+def _give_way(decoder: Any, text: str, contract: DataContract, max_rows: int) -> None:
+    """Let other threads have their turn while `decoder` reads `text`, whatever that holds.
+
+    The standard library's C code lets none run before it ends. So it gets the elements of a
+    list one by one: a row, or a value of a column. Of a text that may hold other things than
+    rows it gets nothing but the keys, and too many lists and objects end the reading.
+    """
+    n_columns = len(contract.columns)
+    left = max_rows + n_columns + MAX_STRANGERS
+    many = text.count("[") + text.count("{") > left
+    many |= text.count(",") > left * (n_columns + _MORE_COMMAS)
+    of_an_element = None if many else decoder.scan_once
+
+    def counted(parse: Callable[..., Any]) -> Callable[..., Any]:
+        def parsed(*given: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                what = f"the body holds more lists and objects than {max_rows} rows have"
+                raise RequestRefused("too_many_rows", what, "send fewer rows", 413)
+            return parse(*given)
+
+        return parsed
+
+    def elements(at: Any, scan: Any) -> Any:
+        return JSONArray(at, of_an_element or scan)
+
+    decoder.parse_object, decoder.parse_array = counted(JSONObject), counted(elements)
+    decoder.scan_once = py_make_scanner(decoder)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

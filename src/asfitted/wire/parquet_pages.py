@@ -21,9 +21,9 @@ _COMPRESSED, _DATA_AT, _DICTIONARY_AT = 7, 9, 11
 _UNPACKED, _PACKED = 2, 3
 # The header of a data page of version 1 or 2, and where each names its encoding.
 _ENCODINGS = {5: 2, 8: 4}
-# Where a value may repeat the beginning of the one before, a few bytes are a text of
-# any length.
-_DELTA_BYTE_ARRAY = 7
+# Texts that Arrow does not give as indices into the distinct ones; where a value may
+# repeat the beginning of the one before, a few bytes are a text of any length.
+_DELTA_LENGTH_BYTE_ARRAY, _DELTA_BYTE_ARRAY = 6, 7
 _DEPTH = 16
 _MOST_ITEMS = 1_000_000
 
@@ -78,7 +78,8 @@ def unpacked_bytes(body: bytes, groups: list[Struct], limit: int) -> int:
             while reader.at < end:
                 header = reader.struct()
                 for kind, encoding in _ENCODINGS.items():
-                    if _struct(header, kind).get(encoding) == _DELTA_BYTE_ARRAY:
+                    named = _struct(header, kind).get(encoding)
+                    if named in (_DELTA_LENGTH_BYTE_ARRAY, _DELTA_BYTE_ARRAY):
                         raise PagesBroken("an encoding that is not read")
                 total += _whole(header, _UNPACKED)
                 if total > limit:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from asfitted.contract import Conformed, DataContract
@@ -38,6 +39,17 @@ class Rows:
     n_rows: int
     params: Mapping[str, Any] = field(default_factory=dict)
     typed: pd.DataFrame | None = None
+
+    def frame(self) -> pd.DataFrame:
+        """Return the rows as they came: typed where their format has types, else objects."""
+        if self.typed is not None:
+            return self.typed
+        arrays = {}
+        for name, values in self.columns.items():
+            # Filled, not converted: numpy would make a nested list a second dimension.
+            arrays[name] = np.empty(self.n_rows, dtype=object)
+            arrays[name][:] = values
+        return pd.DataFrame(arrays, index=range(self.n_rows), dtype=object)
 
     def conform(self, contract: DataContract) -> Conformed:
         """Return the rows as the pipeline must see them, or refuse them whole.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from pathlib import Path
 
@@ -82,6 +84,18 @@ def test_keys_are_written_in_their_own_types(model: FittedModel, tmp_path: Path)
     score_file(model, source, tmp_path / "out.csv", chunk_rows=4)
     lines = (tmp_path / "out.csv").read_text().splitlines()
     assert [line.split(",")[1] for line in lines[1:6]] == ["0", "1", "2", "", "4"]
+
+
+def test_a_carriage_return_ends_no_line_of_a_csv(model: FittedModel, tmp_path: Path) -> None:
+    frame = raw()
+    frame.loc[1, "id"] = "a\rb"
+    score_file(model, write(raw(), tmp_path / "in.parquet"), tmp_path / "without.csv")
+    score_file(model, write(frame, tmp_path / "with.parquet"), tmp_path / "out.csv")
+    text = (tmp_path / "out.csv").read_bytes().decode()
+    got = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [row["id"] for row in got] == frame["id"].fillna("").tolist()
+    without = list(csv.DictReader(io.StringIO((tmp_path / "without.csv").read_text())))
+    assert [{**row, "id": ""} for row in got] == [{**row, "id": ""} for row in without]
 
 
 def test_every_row_is_on_record_with_the_id_beside_its_answer(

@@ -106,6 +106,9 @@ def test_query_filters_and_prints_oldest_first(run, log) -> None:
     ):
         _, out, _ = run("query", "--folder", log, "--json", *more)
         assert [r["request_id"] for r in json.loads(out)["records"]] == ["request-5"]
+    filled = ["--finding", "filled=temp", "--limit", 2]
+    _, out, _ = run("query", "--folder", log, "--json", *filled)
+    assert [r["request_id"] for r in json.loads(out)["records"]] == ["request-9", "request-11"]
     _, out, _ = run("query", "--folder", log, "--json", "--limit", 2, "--source", "serve")
     assert [r["request_id"] for r in json.loads(out)["records"]] == ["request-10", "request-11"]
 
@@ -166,8 +169,12 @@ def test_refused_requests_are_listed_by_code_and_rule(run, log) -> None:
     _, out, _ = run("query", "--refused", "--folder", log, width=80)
     assert "contract_violation  5" in out
     assert "temp: max (2 rows)" in out
-    _, out, _ = run("query", "--refused", "--folder", log, "--json")
-    assert json.loads(out)["records"][0]["code"] == "contract_violation"
+    for code, count in (("contract_violation", 1), ("no_payload", 0)):
+        _, out, _ = run("query", "--refused", "--code", code, "--folder", log, "--json")
+        assert [r["code"] for r in json.loads(out)["records"]] == [code] * count
+    code, _, err = run("query", "--code", "contract_violation", "--folder", log)
+    assert code == 2
+    assert "--refused" in err
 
 
 def test_show_prints_one_record_in_full(run, log) -> None:
@@ -209,6 +216,24 @@ def test_no_match_is_told_from_no_log(run, log) -> None:
     code, out, err = run("query", "--folder", log, "--model", "other")
     assert (code, out) == (0, "")
     assert "No predictions on record match" in err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["query", "--json"], ["tail"], ["erase", "--reason", "r", "--yes"]],
+)
+def test_a_key_that_no_record_has_is_named_with_those_there_are(run, log, command) -> None:
+    code, _, err = run(*command, "--folder", log, "--key", "flight=7", "--key", "fligth=7")
+    assert code == 0
+    assert err.endswith("No record has a key 'fligth'.\n  mend:  there are flight\n")
+    code, _, err = run(*command, "--folder", log, "--key", "flight=7")
+    assert code == 0
+    assert "has a key" not in err
+    # It may be in what cannot be read.
+    (log / "journal-x.sqlite").write_text("no SQLite " * 200)
+    _, _, err = run(*command, "--folder", log, "--key", "fligth=7")
+    assert "journal-x.sqlite" in err
+    assert "has a key" not in err
 
 
 @pytest.mark.parametrize(

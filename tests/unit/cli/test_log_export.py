@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from asfitted import add_outcomes
+from asfitted import add_outcomes, read_log
 from asfitted.prediction_log import Batch, Journal, uuid7
 from asfitted.prediction_log.shipper import Shipper
 
@@ -67,6 +69,39 @@ def test_features_are_typed_columns_in_parquet(run, log, tmp_path) -> None:
     assert [row["note"] for row in rows] == [ROWS[0]["note"], "\ufffd", None]
 
 
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([2**53 + 1, 1], "int64"),
+        ([2**63 - 1, -(2**63)], "int64"),
+        ([2**53, 0.5], "double"),
+        ([2**53 + 1, 0.5], "string"),
+        ([2**63, 1], "string"),
+        ([10**30, 0.5], "string"),
+        ([-(2**63) - 1, "x"], "string"),
+    ],
+)
+def test_whole_numbers_stay_exact_in_parquet(run, log, tmp_path, values, kind) -> None:
+    put(log, [{"n": value} for value in values])
+    code, _, err = run("export", "--output", tmp_path / "out.parquet", "--features")
+    assert (code, err) == (0, "")
+    column = pq.read_table(tmp_path / "out.parquet").column("n")
+    assert str(column.type) == kind
+    read = json.loads if kind == "string" else lambda value: value
+    assert [read(value) for value in column.to_pylist()] == values
+
+
+@pytest.mark.parametrize("outcomes", [[], ["--outcomes"]])
+def test_of_nothing_the_columns_are_those_of_the_record(run, log, tmp_path, outcomes) -> None:
+    put(log, ROWS)
+    nothing = ["--features", "--model", "other", *outcomes]
+    for form in ("csv", "parquet"):
+        assert run("export", "--output", tmp_path, "--format", form, *nothing)[0] == 0
+    names = [*read_log(log, model="other", features=True, outcomes=bool(outcomes)).columns]
+    assert list(pd.read_csv(tmp_path / "predictions.csv")) == names
+    assert pq.read_schema(tmp_path / "predictions.parquet").names == names
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_records_as_they_are(run, log, tmp_path, form) -> None:
     put(log, ROWS)
@@ -102,6 +137,16 @@ def test_an_output_is_not_replaced_unasked_nor_left_half(run, log, tmp_path) -> 
     assert "mine" not in target.read_text()
 
 
+def test_the_table_says_what_came_true(run, log, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    ids = put(log, ROWS)
+    add_outcomes(pd.DataFrame({"prediction_id": ids[:1], "outcome": ["churned"]}))
+    lines = run("query", "--outcomes")[1].splitlines()
+    assert lines[1].split()[4:7] == ["answer", "outcome", "inputs"]
+    assert [line.split()[5] for line in lines[2:]] == ["churned", "–", "–"]
+    assert "outcome" not in run("query")[1]
+
+
 def test_sql_sees_journals_and_sink_as_one(run, log, tmp_path, monkeypatch) -> None:
     ids = put(log, ROWS[:1])
     url = f"sqlite:///{tmp_path / 'sink.sqlite'}"
@@ -123,6 +168,44 @@ def test_sql_sees_journals_and_sink_as_one(run, log, tmp_path, monkeypatch) -> N
     ]
     assert run("sql", "select count(*) as n from predictions", "--csv")[1] == "n\n2\n"
     assert run("sql", "select count(*) as n from predictions")[1].split() == ["n", "2"]
+
+
+@pytest.mark.parametrize("form", ["--csv", "--json"])
+def test_two_columns_of_one_name_are_two_columns(run, log, form) -> None:
+    ids = put(log, ROWS[:1])
+    add_outcomes(pd.DataFrame({"prediction_id": ids, "outcome": [0]}))
+    statement = "select 1 as a, 2 as a, p.source, o.* from predictions p, outcomes o"
+    code, out, _ = run("sql", statement, form)
+    assert code == 0
+    if form == "--json":
+        (row,) = json.loads(out)["rows"]
+    else:
+        (row,) = csv.DictReader(io.StringIO(out))
+    assert [str(row[name]) for name in ("a", "a_1", "source")] == ["1", "2", "serve"]
+    assert "source_1" in row
+
+
+def test_sql_shows_moments_that_no_calendar_has(run, log) -> None:
+    put(log, ROWS[:1])
+    statement = "select scored_at + interval 9000 year as at, 1 as n from predictions"
+    code, out, _ = run("sql", statement, "--json")
+    assert code == 0
+    assert json.loads(out)["rows"] == [{"at": "11026-11-24 10:30:00.000000Z", "n": 1}]
+
+
+@pytest.mark.parametrize("ending", ["", "\n"])
+def test_a_carriage_return_ends_no_line_of_a_csv(run, log, tmp_path, ending) -> None:
+    put(log, [{"note": f"a\rb{ending}", "temp": 1.5}, {"note": "c", "temp": None}])
+    target = tmp_path / "out.csv"
+    assert run("export", "--output", target, "--features")[0] == 0
+    texts = [target.read_bytes().decode()]
+    texts.append(run("query", "--csv")[1])
+    statement = "select inputs->>'note' as note, 1.5 as temp from predictions order by scored_at"
+    texts.append(run("sql", statement, "--csv")[1])
+    for text in texts:
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        assert [row["note"] for row in rows] == [f"a\rb{ending}", "c"]
+        assert rows[0]["temp"] == "1.5"
 
 
 @pytest.mark.parametrize(
@@ -173,8 +256,6 @@ def test_a_sink_that_is_down_is_said_loudly_and_by_the_exit_code(run, log, monke
         assert out
     code, out, err = run("query", "--json", "--journals-only")
     assert (code, err, len(json.loads(out)["records"])) == (0, "", 3)
-    from asfitted import read_log
-
     assert read_log().attrs["incomplete"] is True
     assert len(read_log()) == 3
     assert read_log(log).attrs["incomplete"] is False

@@ -88,8 +88,34 @@ def test_figures_for_prometheus(home, capsys) -> None:
     assert values["recorded_rows"] == values["backlog_rows"] == "5"
     assert values["shipped_rows"] == values["quarantined_rows"] == "0"
     assert text.count("# TYPE") == len(values)
+    assert values["answered_rows"] == "5"
+    assert values["unrecorded_rows"] == "0"
+    assert "last_failed_timestamp_seconds" not in values
     assert sorted(p.name for p in home.iterdir() if "prom" in p.name) == ["asfitted.prom"]
     assert run(capsys, "log", "stats", "--prometheus", home / "no" / "x.prom")[0] == 4
+
+
+def test_figures_say_when_the_sink_last_failed(home, capsys) -> None:
+    bad = f"sqlite:///{home / 'no' / 'where.db'}"
+    before = datetime.now(timezone.utc).timestamp()
+    assert run(capsys, "log", "ship", "--sink", bad)[0] == 4
+    run(capsys, "log", "stats", "--sink", bad, "--prometheus", home / "x.prom")
+    text = (home / "x.prom").read_text()
+    (at,) = re.findall(r"^asfitted_log_last_failed_\w+{.*} (\S+)$", text, re.M)
+    assert before <= float(at) <= datetime.now(timezone.utc).timestamp()
+
+
+def test_stats_need_no_sink(home, capsys) -> None:
+    (home / "registry_config.yaml").write_text("schema_version: 1\nlog: {folder: log}\n")
+    code, out, _ = run(capsys, "log", "stats", "--json")
+    said = json.loads(out)
+    assert (code, said["sink"], said["answered"], said["backlog"]) == (0, None, 5, 0)
+    code, out, _ = run(capsys, "log", "stats")
+    assert (code, out.splitlines()[0]) == (0, "no sink")
+    assert out.splitlines()[1].endswith(": 5 written")
+    assert out.splitlines()[2] == "  together: 5 answered, 5 written"
+    assert run(capsys, "log", "stats", "--prometheus", home / "x.prom")[0] == 0
+    assert 'asfitted_log_answered_rows{sink=""} 5' in (home / "x.prom").read_text()
 
 
 def test_codes_of_what_cannot_be(home, capsys, monkeypatch) -> None:

@@ -107,7 +107,8 @@ WRONG = [
     (column("kind: number, unit: 3"), "@ columns.distance.unit"),
     # Bounds.
     (column("kind: number, max: far"), "'far' is not a finite number @ columns.distance.max"),
-    (column("kind: number, max: '3'"), "'3' is not a finite number @ columns.distance.max"),
+    (column("kind: number, max: '3'"), "'3' is not a finite number; YAML takes it for text"),
+    (column("kind: number, max: 1e5"), "'1e5' is not a finite number; YAML takes it for text"),
     (column("kind: number, max: [3]"), "@ columns.distance.max"),
     (column("kind: number, max: yes"), "@ columns.distance.max"),
     (column("kind: number, min: .inf"), "is not a finite number @ columns.distance.min"),

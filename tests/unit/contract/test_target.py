@@ -104,6 +104,15 @@ def test_two_targets() -> None:
     ]
 
 
+def test_a_list_of_numbers_beside_texts() -> None:
+    rules = "target: {n: {kind: number}, word: {kind: category, categories: [p, q]}}"
+    contract = DataContract.from_yaml(f"columns: {{x: {{kind: number}}}}\n{rules}")
+    assert check_target([[1, "p"], [2.5, "q"]], contract).to_numpy().tolist() == [
+        [1.0, "p"],
+        [2.5, "q"],
+    ]
+
+
 def test_the_wrong_shape() -> None:
     for y in (np.zeros((3, 1)), np.zeros((3, 3)), [1, 2], pd.Series([1, 2])):
         with pytest.raises(ContractViolation, match="the contract has 2: late, minutes") as caught:

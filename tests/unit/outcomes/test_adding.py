@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from asfitted import DataContract, add_outcomes, read_log
 from asfitted.cli import main
 from asfitted.errors import ConfigError, ContractViolation, StoreUnavailable
 from asfitted.prediction_log import Batch, FieldPolicy, Journal, uuid7
+from asfitted.prediction_log.joining import with_outcomes
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.reader import records
 from asfitted.prediction_log.removing import erase
@@ -133,10 +136,28 @@ def test_the_same_again_is_not_written_and_another_value_corrects(log) -> None:
 
 def test_twice_in_one_file(log) -> None:
     ids = predict(log, [1])
-    frame = pd.DataFrame({"prediction_id": ids * 3, "outcome": [1, 1, 0]})
+    frame = pd.DataFrame({"prediction_id": ids * 2, "outcome": [1, 1]})
     report = add_outcomes(frame)
-    assert (report.duplicates, report.corrections, report.written) == ([1], [2], 2)
-    assert read_log(outcomes=True)["outcome"].tolist() == [0]
+    assert (report.duplicates, report.corrections, report.written) == ([1], [], 1)
+    assert read_log(outcomes=True)["outcome"].tolist() == [1]
+
+
+def test_two_values_for_one_prediction_in_one_file_are_no_correction(log) -> None:
+    ids = predict(log, [1, 2])
+    add_outcomes(pd.DataFrame({"prediction_id": ids, "outcome": [1, 1]}))
+    # One of them is on record already, and says so as little which one is meant.
+    for frame, options in (
+        ({"prediction_id": [ids[0], ids[1], ids[0]]}, {}),
+        ({"customer": [1, 2, "1"]}, {"keys": "customer"}),
+        ({"customer": [7, 2, 7]}, {"keys": "customer"}),
+    ):
+        with pytest.raises(ContractViolation, match="of the same prediction") as caught:
+            add_outcomes(pd.DataFrame({**frame, "outcome": [1, 0, True]}), **options)
+        (violation,) = caught.value.violations
+        assert (violation.rule, violation.column, violation.rows) == (
+            "conflict", "outcome", (0, 2),
+        )  # fmt: skip
+    assert len(on_record(log)) == 2
 
 
 def test_unknown_ones_are_written_and_join_when_the_prediction_comes(log) -> None:
@@ -183,6 +204,42 @@ def test_late_is_counted_from_scoring(log) -> None:
     assert on_record(log) == []
 
 
+def test_an_outcome_that_damage_has_put_out_of_the_calendar_is_a_warning(log) -> None:
+    ids = predict(log, [1, 2])
+    add_outcomes(pd.DataFrame({"prediction_id": ids, "outcome": [1, 0]}))
+    for column in ("observed_at", "recorded_at"):
+        for journal in log.glob("journal-*.sqlite"):
+            with closing(sqlite3.connect(journal)) as connection:
+                where = f"prediction_id = '{ids[0]}'"
+                connection.execute(f"UPDATE outcomes SET {column} = {2**62} WHERE {where}")
+                connection.commit()
+        told: list[str] = []
+        found = with_outcomes(records(log, Query()), Place(log, None), on_problem=told.append)
+        assert [record["outcome"] for record in found] == [None, 0]
+        assert [text.partition(" is ")[2] for text in told] == ["damaged and missing here"]
+
+
+def test_what_was_observed_before_it_was_predicted_is_reported(log) -> None:
+    scored_at = datetime(2026, 3, 7, 12, tzinfo=timezone.utc)
+    ids = predict(log, [*range(7)], scored_at=scored_at)
+    frame = pd.DataFrame(
+        {
+            "prediction_id": ids,
+            "outcome": 1,
+            "observed_at": [
+                "2026-03-07T11:59:59Z", "2026-03-07T13:00+01:00", "2026-03-06", "2026-03-07", "",
+                (datetime.now(timezone.utc) + timedelta(minutes=50)).isoformat(),
+                (datetime.now(timezone.utc) + timedelta(minutes=70)).isoformat(),
+            ],
+        }
+    )  # fmt: skip
+    report = add_outcomes(frame)
+    # A date is some moment of its day.
+    assert (report.early, report.written) == ([0, 2, 6], 7)
+    unknown = pd.DataFrame({"customer": [99], "outcome": [1], "observed_at": ["9999-12-31"]})
+    assert add_outcomes(unknown, keys="customer").early == [0]
+
+
 def test_hashed_keys_join_without_being_told(log, monkeypatch) -> None:
     monkeypatch.setenv("ASFITTED_HASH_KEY", "a secret of the tests")
     policy = FieldPolicy({"customer": "hash"})
@@ -221,6 +278,53 @@ def test_what_was_hashed_with_the_key_of_before_is_found(log, monkeypatch) -> No
     assert [one["keys"] == {} for one in records(log, Query())] == [True, False]
 
 
+def test_an_outcome_is_of_each_prediction_however_its_key_was_hashed(log, monkeypatch) -> None:
+    policy = {"customer": "hash"}
+    monkeypatch.setenv("ASFITTED_HASH_KEY", "first")
+    predict(log, [17, 17], policy=FieldPolicy(policy))
+    monkeypatch.setenv("ASFITTED_HASH_KEY", "second")
+    monkeypatch.setenv("ASFITTED_OLD_HASH_KEYS", "first")
+    predict(log, [17, "17"], policy=FieldPolicy(policy), scored_at=NOW + timedelta(seconds=1))
+    frame = pd.DataFrame({"customer": [17], "outcome": [1]})
+    report = add_outcomes(frame, keys="customer")
+    assert (report.ambiguous, report.written) == ([0], 1)
+    assert read_log(outcomes=True)["outcome"].tolist() == [1, 1, 1, 1]
+    assert len({one["keys"]["customer"] for one in on_record(log)}) == len(on_record(log)) == 3
+    again = add_outcomes(frame, keys="customer")
+    assert (again.duplicates, again.written, len(on_record(log))) == ([0], 0, 3)
+    # A prediction that comes later has only what is not there yet.
+    predict(log, ["17", 17.0, 18], policy=FieldPolicy(policy), scored_at=NOW + timedelta(seconds=2))
+    assert add_outcomes(frame, keys="customer").duplicates == [0]
+
+
+def test_a_key_of_before_the_policy_is_not_written_in_clear_again(log, monkeypatch) -> None:
+    monkeypatch.setenv("ASFITTED_HASH_KEY", "secret")
+    ids = predict(log, ["CANARY"])
+    hashed = FieldPolicy({"customer": "hash"})
+    frame = pd.DataFrame({"customer": ["CANARY"], "outcome": [1]})
+    add_outcomes(frame, keys="customer", policy=hashed)
+    ids += predict(log, ["CANARY"], policy=hashed, scored_at=NOW + timedelta(seconds=1))
+    # Without a policy too: the log holds this key hashed.
+    add_outcomes(frame, keys="customer")
+    first, second = on_record(log)
+    assert (first["prediction_id"], first["keys"]) == (ids[0], {})
+    assert second["prediction_id"] is None
+    assert second["keys"]["customer"].startswith("hmac-")
+    assert read_log(outcomes=True)["outcome"].tolist() == [1, 1]
+    assert add_outcomes(frame, keys="customer").duplicates == [0]
+
+
+def test_the_policy_of_the_model_on_record_holds_for_its_outcomes(log, monkeypatch) -> None:
+    monkeypatch.setenv("ASFITTED_HASH_KEY", "secret")
+    predict(log, ["CANARY"])
+    (log.parent / "registry_config.yaml").write_text(
+        "schema_version: 1\nmodels: {flights: {fields: {customer: hash}}}\n"
+    )
+    add_outcomes(pd.DataFrame({"customer": ["CANARY"], "outcome": [1]}), keys="customer")
+    assert [one["keys"] for one in on_record(log)] == [{}]
+    assert read_log(outcomes=True)["outcome"].tolist() == [1]
+
+
 def test_a_hashed_key_is_not_looked_for_in_vain(log, monkeypatch) -> None:
     """Without the secret nobody can tell, and "none" would be taken for an answer."""
     monkeypatch.setenv("ASFITTED_HASH_KEY", "secret")
@@ -249,6 +353,9 @@ def test_a_dropped_key_cannot_be_joined_by(log) -> None:
         ({"outcome": [1.0, 0.0, float("inf")]}, {}, (2,)),
         ({"outcome": [1, [2], {}]}, {}, (1, 2)),
         ({"outcome": [1, 1, 1], "observed_at": ["2026-11-24", "", "soon"]}, {}, (2,)),
+        ({"outcome": [1, 1, 1],
+          "observed_at": ["0001-01-01T00:00+14:00", "9999-12-31T23:59:59-14:00", "9999-12-31"]},
+         {}, (0, 1)),
         ({"outcome": [1, 1, 1], "prediction_id": ["x", None, uuid7()]}, {}, (0, 1)),
         ({"outcome": [1, 1, 1], "customer": [1, None, 3]}, {"keys": "customer"}, (1,)),
         ({"late": [1, 1, 1], "customer": [1, 1.5, 3]},
@@ -358,6 +465,11 @@ def test_the_command(log, run) -> None:
     said = json.loads(out)
     assert (said["schema_version"], said["duplicates"], said["written"]) == (1, [0, 1], 0)
     assert run(*arguments, "--refuse-unknown")[0] == 3
+    path.write_text("customer,late,observed_at\n1,0,2020-01-01\n")
+    assert run(*arguments, "--dry-run")[1].splitlines()[1:] == [
+        "  1 early, observed before the prediction or in the future: rows 0",
+        "  1 corrections of what is on record: rows 0",
+    ]
     path.write_text("customer,late\n1,2\n")
     code, out, err = run(*arguments)
     assert (code, out) == (3, "")

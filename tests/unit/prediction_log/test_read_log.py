@@ -21,7 +21,14 @@ from asfitted.prediction_log.frame import flat
 from asfitted.prediction_log.place import journal_files, journal_path
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.reader import records
+from asfitted.prediction_log.shipper import Shipper
 from asfitted.prediction_log.tables import COLUMNS, REFUSAL_COLUMNS
+
+FINDINGS = {
+    2: [{"column": "temp", "rule": "filled"}],
+    3: [{"column": "carrier", "rule": "unknown_category", "value": "filled"}],
+    4: [{"column": "wind", "rule": "filled"}, {"column": "temp", "rule": "outside_observed"}],
+}
 
 
 def at(minutes: float) -> datetime:
@@ -42,6 +49,7 @@ def log(tmp_path) -> Path:
                         model_version=str(1 + n % 2),
                         request_id=f"r-{n}",
                         keys=[{"flight": n, "carrier": "UA" if n < 5 else "DL"}],
+                        findings=[FINDINGS.get(n, [])],
                         source="batch" if writer == 2 else "serve",
                     )
                 )
@@ -75,10 +83,31 @@ def minutes(folder: Path, **conditions: object) -> list[int]:
         ({"key": {"seat": "3"}}, []),
         ({"request_id": "r-6"}, [6]),
         ({"source": "batch"}, [2, 5, 8]),
+        ({"finding": "filled"}, [2, 4]),
+        ({"finding": "filled", "newest_first": True, "limit": 1}, [4]),
+        ({"finding": "filled=temp"}, [2]),
+        ({"finding": "fill"}, []),
+        ({"finding": "filled", "key": {"flight": 4}}, [4]),
     ],
 )
 def test_conditions_and_order_over_all_writers(log, conditions, wanted) -> None:
     assert minutes(log, **conditions) == wanted
+
+
+def test_refused_requests_are_found_by_their_code(tmp_path) -> None:
+    with Journal(tmp_path) as journal:
+        for code in ("contract_violation", "no_payload", "contract_violation"):
+            journal.append_refusal(
+                request_id=code, received_at=START, model_name="flights", model_version="3",
+                model_digest="", code=code, n_rows=None, violations=[], source="serve",
+            )  # fmt: skip
+    sinks = [f"sqlite:///{tmp_path / 'sink.db'}", str(tmp_path / "parquet")]
+    for sink in sinks:
+        with Shipper(tmp_path, sink, keep_shipped_s=3600) as shipper:
+            shipper.ship()
+    for place in ({"folder": tmp_path}, {"sink": sinks[0]}, {"sink": sinks[1]}):
+        found = read_log(**place, refused=True, code="no_payload")
+        assert found["request_id"].tolist() == ["no_payload"]
 
 
 def test_a_record_is_found_by_its_id_or_the_end_of_it(log) -> None:
@@ -96,6 +125,8 @@ def test_a_record_is_found_by_its_id_or_the_end_of_it(log) -> None:
         {"limit": -1},
         {"prediction_id": "abc"},
         {"key": {"a": 1}, "table": "refusals"},
+        {"finding": "filled", "table": "refusals"},
+        {"code": "contract_violation"},
     ],
 )
 def test_a_condition_that_makes_no_sense_is_refused(conditions) -> None:

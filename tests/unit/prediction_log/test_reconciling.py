@@ -107,6 +107,27 @@ def test_a_pruned_journal_is_not_said_to_miss_rows(tmp_path) -> None:
     assert log_stats(log, url).as_dict()["missing"] == 1
 
 
+def test_stats_count_what_was_answered_without_a_record(tmp_path) -> None:
+    log, url = tmp_path / "log", f"sqlite:///{tmp_path / 'sink.sqlite'}"
+    put(log, 5)
+    ship(Place(log, url), keep_shipped_s=0)
+    put(log, 2)
+    with Journal(log) as journal:
+        journal.append(batch())
+        journal.append_refusal(
+            request_id="r", received_at=datetime.now(timezone.utc), model_name="flights",
+            model_version="3", model_digest="", code="no_payload", n_rows=None, violations=[],
+            source="serve",
+        )  # fmt: skip
+        journal.declare_gap(4, "the disk was full", "flights", "3")
+    names = ("answered", "unrecorded", "recorded", "shipped", "backlog")
+    with_sink, without = log_stats(log, url).as_dict(), log_stats(log, None).as_dict()
+    assert [with_sink[name] for name in names] == [12, 4, 10, 5, 5]
+    # What was deleted when it was shipped is known of its sink only.
+    assert [without[name] for name in names] == [7, 4, 5, 0, 0]
+    assert [writer["unrecorded"] for writer in without["writers"]] == [0, 4]
+
+
 def test_the_command(tmp_path, monkeypatch, capsys) -> None:
     log, url = tmp_path / "log", f"sqlite:///{tmp_path / 'sink.sqlite'}"
     monkeypatch.setenv("ASFITTED_LOG", str(log))

@@ -44,7 +44,7 @@ async def call(
         "type": "http",
         "method": method,
         "path": path,
-        "headers": [(k.encode(), v.encode()) for k, v in given.items()],
+        "headers": [(k.encode(), v.encode("latin-1")) for k, v in given.items()],
     }
     await app(scope, receive, send)
     got = {k.decode(): v.decode() for k, v in sent[0]["headers"]}

@@ -13,10 +13,12 @@ import pytest
 from conftest_serving import call
 
 import asfitted
+from asfitted.config import Config
 from asfitted.errors import CheckFailed
 from asfitted.serving import app as module
 from asfitted.serving import metrics
 from asfitted.serving.app import App
+from asfitted.serving.upkeep import Upkeep
 
 ROW = {"id": "k1", "a": 0.25, "c": "x"}
 
@@ -100,13 +102,24 @@ def test_a_token_is_asked_for(
     app = App(model, behind)
     before = counted("unauthorized")
     for path in ("/invocations", "/metrics", "/contract", "/version", "/openapi.json"):
-        status, _, said = asyncio.run(call(app, rows(), path=path, authorization=given))
+        status, headers, said = asyncio.run(call(app, rows(), path=path, authorization=given))
         assert (status, said["code"]) == (401, "unauthorized")
+        assert headers["www-authenticate"] == "Bearer"
     assert counted("unauthorized") == before + 5
     assert app.model.recorder is not None
     assert not app.model.recorder.journal.folder.exists(), "anyone could fill the disk"
     assert asyncio.run(call(app, method="GET", path="/ping"))[0] == 200
     assert asyncio.run(call(app, rows(), authorization="bearer right"))[0] == 200
+
+
+def test_a_token_may_be_any_text(
+    model: asfitted.FittedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASFITTED_TOKEN", "schlüssel")
+    app = App(model, None)
+    sent = "schlüssel".encode().decode("latin-1")
+    assert asyncio.run(call(app, rows(), authorization=f"Bearer {sent}"))[0] == 200
+    assert asyncio.run(call(app, rows(), authorization="Bearer schluessel"))[0] == 401
 
 
 def test_routes_that_are_not_ours_stay_mlflows(app: App) -> None:
@@ -161,6 +174,19 @@ def test_what_an_operator_asks(app: App) -> None:
     scraped = asyncio.run(call(app, method="GET", path="/metrics"))[2].decode()
     assert "asfitted_model_info{" in scraped
     assert f'digest="{"d" * 64}"' in scraped
+
+
+def test_metrics_hold_the_figures_of_a_log_without_a_sink(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = app.model.recorder
+    assert recorder is not None
+    monkeypatch.setenv("ASFITTED_LOG", str(recorder.journal.folder))
+    app.upkeep = Upkeep(Config(schema_version=1))
+    asyncio.run(call(app, rows(4)))
+    scraped = asyncio.run(call(app, method="GET", path="/metrics"))[2].decode()
+    assert 'asfitted_log_answered_rows{sink=""} 4' in scraped
+    assert 'asfitted_log_missing_rows{sink=""} 0' in scraped
 
 
 def test_a_log_that_cannot_be_written(app: App) -> None:

@@ -242,7 +242,10 @@ def _is_number(given: Any) -> bool:
 
 def _number(given: Any, column: Column) -> float:
     check(_is_number(given) and math.isfinite(given))
-    check(not isinstance(given, int) or abs(given) < 2**53)
+    if abs(given) >= 2**53 and not isinstance(given, float):
+        # A whole number that is written out, and that a float might round.
+        exact = isinstance(given, decimal.Decimal) and float(given) == given
+        check(exact or given != int(given))
     return _within(float(given), column)
 
 

@@ -46,6 +46,12 @@ def test_what_is_read_is_right_and_the_rest_is_refused(kind: str, n_bodies: int)
     assert len(tally.ends) >= 5
 
 
+def test_a_large_body_is_read_as_a_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asfitted.wire.json_body._LARGE", 0)
+    tally = run(20_261_128, 800, "j")
+    assert not tally.wrong, "\n".join(tally.wrong)
+
+
 @pytest.mark.soak
 def test_a_million_bodies() -> None:
     tallies = run_on_all_cores(1, 1_000_000)

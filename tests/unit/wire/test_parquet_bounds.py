@@ -87,8 +87,9 @@ def test_one_text_in_every_row() -> None:
     assert code(body) == "body_too_large"
 
 
-def test_texts_that_repeat_their_beginnings() -> None:
-    body = written(table(), use_dictionary=False, column_encoding={"txt": "DELTA_BYTE_ARRAY"})
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
+def test_texts_that_are_not_indices_into_the_distinct_ones(encoding: str) -> None:
+    body = written(table(), use_dictionary=False, column_encoding={"txt": encoding})
     with pytest.raises(parquet_pages.PagesBroken, match="an encoding"):
         parquet_pages.unpacked_bytes(body, parquet_pages.row_groups(body), 10**9)
     assert code(body) == "not_parquet"

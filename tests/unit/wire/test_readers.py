@@ -173,12 +173,40 @@ JSON = {
 }
 
 
+@pytest.mark.parametrize("large", [0, 2**60])
 @pytest.mark.parametrize(("body", "code"), JSON.items(), ids=lambda v: str(v[:40]))
-def test_json_that_is_refused(body: bytes, code: str) -> None:
+def test_json_that_is_refused(
+    body: bytes, code: str, large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asfitted.wire.json_body._LARGE", large)
     with pytest.raises(RequestRefused) as caught:
         read_json(body, CONTRACT, 3)
     assert caught.value.code == code
     assert "9999" not in str(caught.value)
+
+
+@pytest.mark.parametrize("unit", [b"[],", b"{},", b"[true],", b'{"a":[[]]},'])
+def test_a_large_body_ends_at_more_lists_and_objects_than_rows_have(unit: bytes) -> None:
+    body = b'{"instances":[' + unit * 50_000 + b"[]]}"
+    with pytest.raises(RequestRefused) as caught:
+        read_json(body, CONTRACT, 100)
+    assert (caught.value.code, caught.value.status) == ("too_many_rows", 413)
+    assert "more lists and objects than 100 rows" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "{,[" * 100_000, '\\"' * 100_000, "," * 300_000])
+def test_a_text_may_hold_what_lists_and_objects_are_made_of(text: str) -> None:
+    for rows in ([{"name": text}, {"name": "b"}], [{"name": "b"}] * 50 + [{"name": text}]):
+        for shape in ({"instances": rows}, {"inputs": {"name": [row["name"] for row in rows]}}):
+            read = read_json(json.dumps(shape).encode(), CONTRACT, 100)
+            assert read.columns == {"name": [row["name"] for row in rows]}
+
+
+def test_a_line_of_csv_without_end() -> None:
+    for body in (b"," * 2_000_000, b"name,size\n" + b"," * 2_000_000):
+        with pytest.raises(RequestRefused) as caught:
+            read_csv_body(body, CONTRACT, 100)
+        assert (caught.value.code, caught.value.status) == ("too_many_columns", 413)
 
 
 def test_a_nested_value_is_a_value_of_no_kind() -> None:

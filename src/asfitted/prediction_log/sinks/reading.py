@@ -58,7 +58,7 @@ def _matching(sink: Sink, query: Query, on_problem: Callable[[str], None]) -> It
         return
     for row in sink.read(query):
         record = decoded(row, query.table, on_problem)
-        if record is not None and (not query.key or query.matches(record["keys"])):
+        if record is not None and query.selects(record):
             yield record
             found += 1
             if found == query.at_most:
