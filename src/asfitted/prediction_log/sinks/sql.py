@@ -115,7 +115,7 @@ class SqlSink:
         )
         for name, operator, value in query.conditions():
             select = select.where(_condition(target.c[name], operator, value))
-        with self._errors(), self._engine.begin() as connection:
+        with self._errors("cannot be read"), self._engine.begin() as connection:
             self._migrated(connection)
             streamed = connection.execution_options(yield_per=_FETCH_ROWS)
             for row in streamed.execute(select):
@@ -172,7 +172,7 @@ class SqlSink:
         self._ready = True
 
     @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, what: str = "does not take records") -> Iterator[None]:
         """Tell what a row is to blame for from what the database is."""
         driver: Any = self._engine.dialect.loaded_dbapi
         try:
@@ -186,9 +186,7 @@ class SqlSink:
             self._engine.dispose()
             self._ready = False
             cause = getattr(error, "orig", None) or error
-            raise StoreUnavailable(
-                f"the sink does not take records: {_first_line(cause)}", self.name
-            ) from error
+            raise StoreUnavailable(f"the sink {what}: {_first_line(cause)}", self.name) from error
 
 
 def _transactions_of_sqlite(engine: sa.Engine) -> None:
