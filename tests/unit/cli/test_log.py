@@ -24,8 +24,8 @@ def put_on_record(
     journal: Journal,
     n: int,
     *,
-    policy: FieldPolicy = FieldPolicy(),
-    **more: object,  # noqa: B008
+    policy: FieldPolicy = FieldPolicy(),  # noqa: B008
+    **more: object,
 ) -> list[str]:
     late = n % 2
     inputs = {"carrier": "UA", "origin": "EWR", "temp": 39.02 + n, "note": "[red]a,b\n", **more}
