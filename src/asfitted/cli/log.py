@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import time
 from typing import Any
 
@@ -129,7 +130,9 @@ def show(prediction_id: str, as_json: bool, **options: Any) -> None:
 
 
 def _columns(text: str | None) -> list[str]:
-    return [name.strip() for name in (text or "").split(",") if name.strip()]
+    # As CSV: a name with a comma in it stands in quotes.
+    names = next(csv.reader([text or ""], skipinitialspace=True), [])
+    return [name.strip() for name in names if name.strip()]
 
 
 def _say_if_none(found: list[Record], options: dict[str, Any], place: Place) -> None:

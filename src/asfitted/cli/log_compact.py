@@ -12,6 +12,7 @@ from rich.console import Console
 from asfitted.config import SINK_VARIABLE, load_config
 from asfitted.errors import ConfigError
 from asfitted.prediction_log.sinks import open_sink, public_name
+from asfitted.prediction_log.whole import existing_sink
 
 COMPACT_VERSION = 1
 
@@ -44,7 +45,7 @@ def compact(sink: str | None, since: datetime | None, as_json: bool) -> None:
             "registry_config.yaml",
         )
     fewer = partitions = 0
-    with closing(open_sink(url)) as opened:
+    with closing(open_sink(existing_sink(url))) as opened:
         merge = getattr(opened, "compact", None)
         if merge is None:
             raise ConfigError(

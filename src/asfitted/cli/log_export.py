@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -92,13 +93,13 @@ def sql(statement: str, form: str | None, **options: Any) -> None:
     answer = sql_over(place_from(options), statement, on_problem=problems)
     rows = _rows(answer)
     if form == "json":
-        click.echo(json.dumps({"schema_version": SCHEMA_VERSION, "rows": rows}, default=_plain))
+        click.echo(json.dumps({"schema_version": SCHEMA_VERSION, "rows": rows}))
     elif form == "csv":
         out = io.StringIO()
-        write_csv(out, answer.column_names, ([*map(_plain, row.values())] for row in rows))
+        write_csv(out, answer.column_names, ([*map(_cell, row.values())] for row in rows))
         click.echo(out.getvalue(), nl=False)
     else:
-        cells = [{n: words.scalar(_plain(value)) for n, value in row.items()} for row in rows]
+        cells = [{n: words.scalar(value) for n, value in row.items()} for row in rows]
         LogTable(whole=True).add_columns(cells)
     problems.exit()
 
@@ -111,10 +112,21 @@ def _rows(answer: Any) -> list[dict[str, Any]]:
         except (OverflowError, ValueError):
             # DuckDB knows moments that Python's calendar does not.
             columns.append(column.cast("string").to_pylist())
-    return [dict(zip(answer.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
+    rows = zip(*columns, strict=True)
+    return [dict(zip(answer.column_names, map(_plain, row), strict=True)) for row in rows]
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, (bool, dict, list)) else value
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
-    return value if isinstance(value, (str, int, float, list, dict, type(None))) else str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return json.dumps(value)  # a text: JSON has no such numbers
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return list(map(_plain, value))
+    return value if isinstance(value, (str, int, float, type(None))) else str(value)

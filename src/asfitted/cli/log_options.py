@@ -38,7 +38,8 @@ _FORMS = (
     click.option(
         "--columns",
         metavar="NAME,…",
-        help="Only these: names as in --csv, such as temp, output.prediction, key.flight.",
+        help="Only these: names as in --csv, such as temp, output.prediction, key.flight; "
+        "one with a comma in quotes.",
     ),
     click.option("--table", "form", flag_value="table", help="For a person (the default)."),
     click.option("--json", "form", flag_value="json", help="One JSON object."),

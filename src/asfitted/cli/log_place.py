@@ -6,12 +6,15 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import click
 
-from asfitted.config import SINK_VARIABLE
+from asfitted.config import SINK_VARIABLE, Config
 from asfitted.errors import StoreUnavailable
+from asfitted.prediction_log.place import make_folder
 from asfitted.prediction_log.query import Query
+from asfitted.prediction_log.reader import existing_folder
 from asfitted.prediction_log.sinks.reading import SinkDown
 from asfitted.prediction_log.tables import Table
 from asfitted.prediction_log.whole import Place, scan
@@ -29,6 +32,26 @@ PLACE_OPTIONS = (
     ),
     click.option("--journals-only", is_flag=True, help="Leave out the sink of the configuration."),
 )
+
+
+def local_folder(folder: str | None, config: Config) -> Path:
+    """Return the folder of the journals; where records wait for the sink nobody else makes it.
+
+    Raises
+    ------
+    ConfigError
+        Where there is no such folder, and predictions would make it.
+    StoreUnavailable
+    """
+    home = Path(folder) if folder else config.log_folder()
+    if not folder and config.log.durability == "sink":
+        try:
+            make_folder(home)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"the log's folder cannot be made: {error.strerror or error}", str(home)
+            ) from error
+    return existing_folder(home)
 
 
 class Problems:

@@ -12,12 +12,11 @@ import click
 from asfitted.cli.durations import Duration
 from asfitted.cli.log_options import Command, place_from, placed, with_options
 from asfitted.cli.log_output import as_json as as_json_records
-from asfitted.cli.log_place import Problems, say_unknown_keys
+from asfitted.cli.log_place import Problems, local_folder, say_unknown_keys
 from asfitted.cli.log_table import flat
 from asfitted.config import SINK_VARIABLE, load_config
 from asfitted.prediction_log import words
 from asfitted.prediction_log.query import Query
-from asfitted.prediction_log.reader import existing_folder
 from asfitted.prediction_log.removal_run import Removal
 from asfitted.prediction_log.removing import erase as erase_records
 from asfitted.prediction_log.removing import prune as prune_records
@@ -122,7 +121,9 @@ def _run(
     if as_json and not (yes or dry_run):
         raise click.UsageError("--json does not ask: say --yes or --dry-run")
     config = load_config()
-    place = Place(existing_folder(folder or config.log_folder()), sink or config.log_sink())
+    place = Place(
+        local_folder(folder, config), sink or config.log_sink(), config.log.durability == "sink"
+    )
 
     def confirm(removal: Removal) -> bool:
         if dry_run:

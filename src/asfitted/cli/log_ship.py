@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from asfitted.cli.log_place import Problems
+from asfitted.cli.log_place import Problems, local_folder
 from asfitted.config import SINK_VARIABLE, load_config
 from asfitted.errors import AsfittedError, ConfigError, StoreUnavailable
-from asfitted.prediction_log.reader import existing_folder
 from asfitted.prediction_log.reconciling import reconcile as reconcile_log
 from asfitted.prediction_log.shipper import DAY_S, Shipper
 from asfitted.prediction_log.shipping_follow import follow as follow_log
@@ -26,6 +27,8 @@ from asfitted.prediction_log.sinks import public_name
 from asfitted.prediction_log.whole import Place
 
 _POLL_S = 0.1
+# More than the last pass of a follower takes with a sink that answers.
+_PATIENCE_S = 10.0
 # A rule said no: numbers are nowhere.
 _MISSING = 3
 _Result = TypeVar("_Result")
@@ -59,7 +62,8 @@ def ship(sink: str | None, folder: str | None, follow: bool, retry_quarantined: 
     url, home, keep_s = _settings(sink, folder)
     with Shipper(home, url, keep_shipped_s=keep_s, on_problem=_warn) as shipper:
         sent, error = _until_told(lambda stop: _run(shipper, stop, follow, retry_quarantined))
-    click.echo(f"{sent} rows shipped to {public_name(url)}", err=follow)
+    if sent or error is None:
+        click.echo(f"{sent} rows shipped to {public_name(url)}", err=follow)
     if error is not None:
         raise error
 
@@ -94,7 +98,7 @@ def stats(
     config = load_config()
     home = Path(folder) if folder else config.log_folder()
     try:
-        found = log_stats(existing_folder(home), sink or config.log_sink())
+        found = log_stats(local_folder(folder, config), sink or config.log_sink())
         if file is not None:
             write_whole(Path(file), as_prometheus(found))
     except (OSError, sqlite3.Error) as error:
@@ -109,8 +113,8 @@ def stats(
 
 def _reconcile(sink: str | None, folder: str | None, as_json: bool) -> None:
     config, problems = load_config(), Problems()
-    home = Path(folder) if folder else config.log_folder()
-    place = Place(existing_folder(home), sink or config.log_sink())
+    home = local_folder(folder, config)
+    place = Place(home, sink or config.log_sink(), config.log.durability == "sink")
     try:
         account = reconcile_log(place, on_problem=problems)
     except sqlite3.Error as error:
@@ -169,21 +173,40 @@ def _until_told(work: Callable[[threading.Event], _Result]) -> _Result:
 
     The handler only sets a flag: it may interrupt this thread anywhere, also where
     it holds the lock that setting an event would need.
+
+    Raises
+    ------
+    StoreUnavailable
+        Where it does not end then, since it waits for a sink that does not answer.
     """
     stop, told = threading.Event(), [False]
+    done: Future[_Result] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work(stop))
+        except BaseException as error:
+            done.set_exception(error)
 
     def tell(_number: int, _frame: Any) -> None:
         told[0] = True
 
     before = {number: signal.signal(number, tell) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        with ThreadPoolExecutor(1) as pool:
-            future = pool.submit(work, stop)
-            while not future.done():
-                wait([future], _POLL_S)
-                if told[0]:
-                    stop.set()
-            return future.result()
+        # A daemon: nobody can interrupt it while it is in a driver, and the process shall end.
+        threading.Thread(target=run, name="asfitted-shipper", daemon=True).start()
+        end = math.inf
+        while not done.done():
+            wait([done], _POLL_S)
+            if told[0] and not stop.is_set():
+                stop.set()
+                end = time.monotonic() + _PATIENCE_S
+            if time.monotonic() > end:
+                raise StoreUnavailable(
+                    "the sink does not answer, and is not waited for any longer",
+                    mend="what it has not confirmed stays in the journals, for the next shipper",
+                )
+        return done.result()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

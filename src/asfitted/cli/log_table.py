@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
@@ -12,6 +13,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from asfitted.prediction_log import words
+from asfitted.prediction_log.keys import is_hashed
 from asfitted.prediction_log.reader import Record
 
 # No terminal says how wide a pipe or a file is.
@@ -20,6 +22,8 @@ _GAP = "  "
 # Narrower, inputs would be cut to nothing worth reading and a key to nothing telling.
 _LEAST_INPUTS = 24
 _LEAST_KEY = 12
+# "hmac-sha256:" and 8 digits, which mostly tell one from the others.
+_HASH = 20
 
 
 class LogTable:
@@ -84,7 +88,7 @@ class LogTable:
                 "rows": rows,
                 "source": record["source"],
             }
-        keys = record["keys"]
+        keys, inputs = _short(record["keys"]), _short(record["inputs"])
         named = tuple(keys) == self._key_names
         key = ", ".join(map(words.scalar, keys.values())) if named else words.pairs(keys)
         return {
@@ -93,7 +97,7 @@ class LogTable:
             ", ".join(self._key_names) or "key": key,
             "answer": words.answer(record["outputs"]),
             **({"outcome": words.scalar(record["outcome"])} if "outcome" in record else {}),
-            "inputs": words.pairs(record["inputs"]),
+            "inputs": words.pairs(inputs),
         }
 
     def _fitted(self, natural: dict[str, int]) -> dict[str, int]:
@@ -113,6 +117,11 @@ class LogTable:
         # Text, not markup: a value such as "[red]" is a value.
         line = Text(_GAP.join(parts).rstrip(), style=style)
         self._console.print(line, soft_wrap=True)
+
+
+def _short(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with the beginnings of hashes: 64 hex digits say nothing to a person."""
+    return {n: f"{value[:_HASH]}…" if is_hashed(value) else value for n, value in values.items()}
 
 
 def _time(record: Record) -> datetime:

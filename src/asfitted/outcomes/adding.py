@@ -22,7 +22,7 @@ from asfitted.prediction_log.joining import read_outcomes as outcomes_on_record
 from asfitted.prediction_log.keys import is_hashed, spelled
 from asfitted.prediction_log.reader import warn
 from asfitted.prediction_log.record import Outcome, to_microseconds
-from asfitted.prediction_log.whole import Place
+from asfitted.prediction_log.whole import Place, existing_sink
 
 _DAY_US = 86_400_000_000
 # What another machine's clock may be ahead.
@@ -143,7 +143,7 @@ def add_outcomes(
     StoreUnavailable
         Where the sink does not answer, so that what is known is not known.
     RecordError
-        Where the log cannot be written; nothing was.
+        Where the log cannot be written; nothing was, but for a sink that is waited for.
 
     Examples
     --------
@@ -190,10 +190,13 @@ def add_outcomes(
         where=str(path or "the outcomes"),
     )
     home = Path(folder) if folder is not None else config.log_folder()
-    if sink is None and folder is None and not journals_only:
+    if sink is not None and folder is None:
+        existing_sink(sink)
+    elif sink is None and folder is None and not journals_only:
         sink = config.log_sink()
     # The first outcome may come before the first prediction.
-    place = Place(home if home.is_dir() else None, sink)
+    waits = sink is not None and config.log.durability == "sink"
+    place = Place(home if home.is_dir() else None, sink, waits)
     source = source or (path.name if path else "")
     adding = _Adding(given, model, policy, source, late_after, config.field_policy)
     adding.join(place, on_problem)
@@ -207,7 +210,7 @@ def add_outcomes(
         )  # fmt: skip
     report.dry_run = dry_run
     if adding.new and not dry_run:
-        with Journal(home) as journal:
+        with Journal(home, durability="sink" if waits else "fsync", sink=sink or "") as journal:
             journal.append_outcomes(adding.new)
         report.written = report.rows - len(report.duplicates) - len(report.erased)
     return report

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from asfitted.errors import ConfigError
+from asfitted.errors import ConfigError, ContractViolation, Violation
 from asfitted.prediction_log.joining import Names
 from asfitted.prediction_log.keys import hashes, is_hashed, spelled
 from asfitted.prediction_log.query import Query
@@ -37,10 +37,12 @@ class Wanted:
     ----------
     hashed : set of str
         Keys that the log was found to hold hashed.
+    by_id : bool
     """
 
     def __init__(self, ids: Sequence[str] | None, keys: Sequence[dict[str, Any]]) -> None:
         self.hashed: set[str] = set()
+        self.by_id = bool(ids)
         self._names: Names = tuple(keys[0]) if keys else ()
         self._by_id: dict[str, list[int]] = {}
         self._by_keys: dict[Names, list[int]] = {}
@@ -104,9 +106,13 @@ def matches(
         Where the sink does not answer: what is known then is not the whole log.
     ConfigError
         See `Wanted.rows_of`.
+    ContractViolation
+        Where a row names a prediction of another model: its outcome would never join.
     """
+    strangers = set[int]()
     found: list[dict[str, Prediction]] = [{} for _ in range(n_rows)]
-    for row in _predictions(place, model, on_problem):
+    # An id is of one prediction, whatever its model: one of another model is there.
+    for row in _predictions(place, "" if wanted.by_id else model, on_problem):
         prediction_id, scored_at, name, version, keys, findings = row
         try:
             rows, own = wanted.rows_of(prediction_id, keys)
@@ -115,11 +121,19 @@ def matches(
         except (ValueError, TypeError, AttributeError):
             on_problem(f"the keys of the prediction {prediction_id} are damaged")
             continue
+        if model not in {"", name}:
+            strangers.update(rows)
         is_erased = findings == ERASED_FINDINGS
         for number in rows:
             found[number].setdefault(
                 prediction_id, Prediction(prediction_id, scored_at, name, version, own, is_erased)
             )
+    if strangers:
+        what = f"predictions are of another model than {model}"
+        raise ContractViolation(
+            [Violation("prediction_id", "model", what, tuple(sorted(strangers)), n_rows)],
+            mend="nothing was written; name the model that made them, or none",
+        )
     return found
 
 

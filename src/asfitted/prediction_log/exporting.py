@@ -157,11 +157,11 @@ def _write_csv(file: IO[str], rows: Iterator[Record], names: list[str]) -> None:
 
 def _cell(value: Any) -> Any:
     if isinstance(value, str):
-        return _unicode(value)
+        return without_halves(value)
     return json.dumps(value) if isinstance(value, (bool, dict, list)) else value
 
 
-def _unicode(text: str) -> str:
+def without_halves(text: str) -> str:
     """Return `text` with U+FFFD for half of a surrogate pair, which no file of text holds."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
@@ -208,7 +208,7 @@ def _write_parquet(
         if types[name] == pa.string() and kinds[name] != {str}:
             values = [value if value is None else json.dumps(value) for value in values]
         elif types[name] == pa.string():
-            values = [value if value is None else _unicode(value) for value in values]
+            values = [value if value is None else without_halves(value) for value in values]
         return pa.array(values, types[name], from_pandas=False)
 
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:

@@ -8,7 +8,8 @@ import os
 from functools import lru_cache
 from typing import Any
 
-from asfitted.prediction_log.fields import KEY_VARIABLE, OLD_KEYS_VARIABLE, FieldPolicy, keyed_hash
+from asfitted.errors import ConfigError
+from asfitted.prediction_log.fields import KEY_VARIABLE, OLD_KEYS_VARIABLE, keyed_hash
 
 _HASHED = "hmac-sha256:"
 
@@ -43,8 +44,14 @@ def hashes(value: Any) -> frozenset[str]:
     ConfigError
         Where ASFITTED_HASH_KEY is not set.
     """
-    FieldPolicy({"key": "hash"})
-    keys = [os.environ[KEY_VARIABLE], *os.environ.get(OLD_KEYS_VARIABLE, "").split()]
+    key = os.environ.get(KEY_VARIABLE)
+    if not key:
+        raise ConfigError(
+            "what is asked for is hashed on record, and there is no key for it",
+            f"environment variable {KEY_VARIABLE}",
+            "set it to the secret that the records were written with",
+        )
+    keys = [key, *os.environ.get(OLD_KEYS_VARIABLE, "").split()]
     return _hashes(spelled(value), tuple(keys))
 
 

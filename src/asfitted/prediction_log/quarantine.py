@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asfitted.prediction_log.query import Query
-from asfitted.prediction_log.shipping_state import FILE_NAME, now_us
+from asfitted.prediction_log.shipping_state import FILE_NAME, naming_the_file, now_us
 from asfitted.prediction_log.sinks.protocol import Row
 from asfitted.prediction_log.tables import TABLES, Table
 
@@ -87,6 +87,7 @@ def _opened(folder: Path) -> Iterator[sqlite3.Connection | None]:
     if not path.exists():
         yield None
         return
-    with closing(sqlite3.connect(path, isolation_level=None, timeout=_BUSY_TIMEOUT_S)) as file:
+    connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_TIMEOUT_S)
+    with naming_the_file(), closing(connection) as file:
         file.execute("PRAGMA secure_delete = ON")
         yield file

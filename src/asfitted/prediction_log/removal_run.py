@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from asfitted.errors import ConfigError, StoreUnavailable
-from asfitted.prediction_log.journal import Journal
+from asfitted.prediction_log.journal import Durability, Journal
 from asfitted.prediction_log.journal_rewrite import Change, rewrite_journal, wait_until_final
 from asfitted.prediction_log.place import beside, journal_files, size_of
 from asfitted.prediction_log.quarantine import (
@@ -35,7 +35,7 @@ from asfitted.prediction_log.shipping_lock import REMOVAL_LOCK, FolderLock
 from asfitted.prediction_log.sinks.protocol import Row, Sink
 from asfitted.prediction_log.sinks.urls import open_sink, public_name
 from asfitted.prediction_log.tables import ID_OF, TABLES, Table
-from asfitted.prediction_log.whole import Place, journal_rows, scan
+from asfitted.prediction_log.whole import Place, demand_sink, journal_rows, scan
 
 _POLL_S = 0.05
 _LOCK_WAIT_S = 60.0
@@ -105,6 +105,7 @@ class Removing:
         if place.folder is None:
             raise ConfigError("there is no prediction log", str(place), "name its folder")
         if place.sink is not None:
+            demand_sink(place)
             _opened(place.sink).close()
         try:
             with closing(_locked(place.folder)):
@@ -116,7 +117,8 @@ class Removing:
                 if not confirm(removal):
                     return removal
                 wait_until_final(place.folder, sorted(self._touched), self._wait_s)
-                with Journal(place.folder) as journal:
+                durability: Durability = "sink" if place.waits_for_sink else "fsync"
+                with Journal(place.folder, durability=durability, sink=place.sink or "") as journal:
                     removal.removal_id = journal.append_removal(
                         removed_at=datetime.now(timezone.utc),
                         kind=removal.kind,

@@ -23,6 +23,7 @@ from asfitted.prediction_log.shipping_state import Progress, ShippingState
 from asfitted.prediction_log.sinks.protocol import Row, RowsRefused, Sink
 from asfitted.prediction_log.sinks.urls import open_sink, public_name
 from asfitted.prediction_log.tables import TABLES, Table
+from asfitted.prediction_log.whole import Place, demand_sink
 
 DAY_S = 86_400.0
 
@@ -265,6 +266,7 @@ class Shipper:
             self._compactor.run(self._sink, stop.is_set)
 
     def _connected(self) -> Sink:
+        demand_sink(Place(self.folder, self._url))
         if self._sink is None:
             self._sink = self._open(self._url)
             self.linger_s = self._sink.linger_s

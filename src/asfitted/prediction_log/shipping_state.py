@@ -49,6 +49,18 @@ def now_us() -> int:
     return time.time_ns() // 1_000
 
 
+@contextmanager
+def naming_the_file() -> Iterator[None]:
+    """Say of an error of SQLite's which file it is about, and what mends one that is damaged."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        # What the disk or a lock is to blame for has a type of its own.
+        is_damaged = type(error) is sqlite3.DatabaseError
+        mend = "; move it away, and what is still in the journals is sent again" * is_damaged
+        raise type(error)(f"{FILE_NAME}: {error}{mend}") from error
+
+
 @dataclass(frozen=True)
 class Progress:
     """Of one journal in one sink, and what became of it.
@@ -105,12 +117,13 @@ class ShippingState:
         try:
             if not read_only:
                 path.chmod(0o600)  # quarantined rows hold what callers sent
-                self._connection.execute("PRAGMA synchronous = FULL")
-                self._connection.executescript(_SCHEMA)
-                for table in set(TABLES) - set(self._tables()):
-                    # Of an older version, which knew nothing of this table.
-                    sql = f"ALTER TABLE shipped ADD COLUMN {table} INTEGER NOT NULL DEFAULT 0"
-                    self._connection.execute(sql)
+                with naming_the_file():
+                    self._connection.execute("PRAGMA synchronous = FULL")
+                    self._connection.executescript(_SCHEMA)
+                    for table in set(TABLES) - set(self._tables()):
+                        # Of an older version, which knew nothing of this table.
+                        sql = f"ALTER TABLE shipped ADD COLUMN {table} INTEGER NOT NULL DEFAULT 0"
+                        self._connection.execute(sql)
         except BaseException:
             self._connection.close()
             raise
@@ -216,5 +229,5 @@ def state_of(folder: Path, sink: str) -> tuple[dict[str, Progress], Status, dict
     """Return progress, status and quarantined rows by writer, without writing anything."""
     if not (folder / FILE_NAME).exists():
         return {}, Status(), {}
-    with closing(ShippingState(folder, sink, read_only=True)) as state:
+    with naming_the_file(), closing(ShippingState(folder, sink, read_only=True)) as state:
         return state.progress(), state.status(), state.quarantined()

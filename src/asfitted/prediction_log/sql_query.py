@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from asfitted.errors import ConfigError, StoreUnavailable
+from asfitted.prediction_log.exporting import without_halves
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.reader import warn
 from asfitted.prediction_log.sinks.reading import SinkDown
@@ -21,7 +23,7 @@ from asfitted.prediction_log.tables import (
     Table,
     is_integer,
 )
-from asfitted.prediction_log.whole import Place, scan
+from asfitted.prediction_log.whole import Place, demand_sink, scan
 
 _CHUNK = 10_000
 
@@ -109,6 +111,7 @@ def _load(file: Any, place: Place, table: Table, on_problem: Callable[[str], Non
         file.execute(f"CREATE TEMP TABLE seen AS SELECT {name} FROM {table}")
         rows = scan(Place(None, place.sink), query, names)
         try:
+            demand_sink(place)
             _insert(file, table, rows, f"WHERE {name} NOT IN (SELECT {name} FROM seen)")
         except StoreUnavailable as error:
             if place.folder is None:
@@ -135,12 +138,25 @@ def _chunks(table: Table, rows: Iterator[tuple[Any, ...]]) -> Iterator[Any]:
     while chunk := list(islice(rows, _CHUNK)):
         yield pa.table(
             {
-                name: pa.array(values, pa.int64() if is_integer(kind) else pa.string())
+                name: pa.array(values, pa.int64())
+                if is_integer(kind)
+                else pa.array(map(_readable, values), pa.string())
                 for (name, kind), values in zip(
                     kinds.items(), zip(*chunk, strict=True), strict=True
                 )
             }
         )
+
+
+def _readable(text: str | None) -> str | None:
+    """Return text as DuckDB takes it: of half of a surrogate pair it would refuse the column."""
+    if text is None or "\\ud" not in text:
+        return text
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return without_halves(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
 def _type(name: str, kind: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,8 +18,9 @@ from asfitted.prediction_log.place import journal_files
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.reader import Record, existing_folder, in_words, records, warn
 from asfitted.prediction_log.shipping_journals import READ_ERRORS
+from asfitted.prediction_log.shipping_state import FILE_NAME, state_of
 from asfitted.prediction_log.sinks.reading import SinkDown, log_records
-from asfitted.prediction_log.sinks.urls import open_sink, public_name
+from asfitted.prediction_log.sinks.urls import local_path, open_sink, public_name
 from asfitted.prediction_log.tables import TABLES
 
 
@@ -31,10 +34,13 @@ class Place:
         Of the journals.
     sink : str or None
         Its URL.
+    waits_for_sink : bool, default False
+        What is written goes there at once, and not into the folder.
     """
 
     folder: Path | None
     sink: str | None
+    waits_for_sink: bool = False
 
     def __str__(self) -> str:
         parts = [str(self.folder)] if self.folder is not None else []
@@ -66,13 +72,84 @@ def place_of(
     """
     if sink is not None and journals_only:
         raise ConfigError("a sink is named, and only journals are asked for")
-    if folder is not None or sink is not None:
-        return Place(None if folder is None else existing_folder(folder), sink)
+    if sink is not None and folder is None:
+        return Place(None, existing_sink(sink))
+    if folder is not None:
+        return Place(existing_folder(folder), sink)
     config = load_config()
     home, sink = config.log_folder(), None if journals_only else config.log_sink()
+    waits = config.log.durability == "sink"
     if sink is not None and not home.is_dir():
-        return Place(None, sink)
-    return Place(existing_folder(home), sink)
+        return Place(None, existing_sink(sink))
+    return Place(existing_folder(home), sink, waits)
+
+
+def existing_sink(url: str) -> str:
+    """Return `url`, of a sink that is read without journals.
+
+    Raises
+    ------
+    ConfigError
+        Where its folder or file is not there: most likely a mistake, not an empty log.
+    """
+    path = local_path(url)
+    if path is not None and _is_gone(path):
+        raise ConfigError(
+            "there is no such sink", public_name(url),
+            "mount it, or name another; the first record that is shipped creates it",
+        )  # fmt: skip
+    return url
+
+
+def demand_sink(place: Place) -> None:
+    """Refuse a sink whose folder or file is gone; its next writer would make an empty one.
+
+    Unmounted or moved away it still is what holds the records that were shipped to it.
+
+    Raises
+    ------
+    StoreUnavailable
+    """
+    path = None if place.folder is None else local_path(place.sink or "")
+    if path is None or not (_is_gone(path) or _is_empty(path)):
+        return
+    if place.waits_for_sink:
+        raise StoreUnavailable(
+            "the sink is not there", str(path),
+            "mount it, or move it back; the first record creates it",
+        )  # fmt: skip
+    assert place.folder is not None
+    assert place.sink is not None
+    try:
+        progress, _, quarantined = state_of(place.folder, public_name(place.sink))
+    except sqlite3.Error as error:
+        raise StoreUnavailable(
+            f"the sink is not there, and what was shipped to it is not known: {error}", str(path)
+        ) from error
+    shipped = sum(sum(known.rows.values()) for known in progress.values())
+    shipped -= sum(quarantined.values())
+    if shipped > 0:
+        raise StoreUnavailable(
+            f"the sink is not there, and {shipped:,} rows were shipped to it", str(path),
+            f"mount it, or move it back; to begin anew, delete {FILE_NAME} beside the journals",
+        )  # fmt: skip
+
+
+def _is_gone(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass  # the sink itself says what is wrong
+    return False
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether nothing is in it, as in the folder that a file system is to be mounted on."""
+    with contextlib.suppress(OSError):
+        return not any(path.iterdir()) if path.is_dir() else not path.stat().st_size
+    return False
 
 
 def whole_records(
@@ -89,6 +166,11 @@ def whole_records(
         Where there are no journals to fall back on.
     """
     if place.sink is None:
+        return records(place.folder, query, on_problem=on_problem)
+    try:
+        demand_sink(place)
+    except StoreUnavailable as error:
+        on_problem(SinkDown.of(place.sink, error))
         return records(place.folder, query, on_problem=on_problem)
     return log_records(place.folder, place.sink, query, on_problem=on_problem)
 
@@ -127,6 +209,7 @@ def scan(
     if place.sink is not None:
         at = [TABLES[query.table].index(name) for name in columns]
         try:
+            demand_sink(place)
             with closing(open_sink(place.sink)) as sink:
                 for row in sink.read(query):
                     yield tuple([row[n] for n in at])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,12 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from asfitted.artifact import code, environment, golden, layout, manifest, serialize
 from asfitted.artifact.resources import declared, of_model
 from asfitted.config import Config
-from asfitted.contract import Column, DataContract, Fill
+from asfitted.contract import Column, Conform, DataContract, Fill
 from asfitted.errors import (
     AsfittedError,
     ContractViolation,
@@ -78,13 +80,13 @@ def build(
     describe : callable
         Writes MLmodel; called before the manifest seals it.
     """
-    pipeline = unwrap(pipeline)
+    fields = config.field_policy(name)
+    pipeline = _without_ranges(unwrap(pipeline), fields)
     scorer = Scorer(pipeline)
     outputs.refuse_predict_fn(scorer.estimator, predict_fn)
     _refuse_unfitted(pipeline)
     conformed = _conformed(scorer.contract, reference)
     files = _resource_files(declared() if resources is None else resources)
-    fields = config.field_policy(name)
     with of_model(files):
         scorer.whole_steps = _planned(scorer, conformed)
         probes, _ = probe(scorer, conformed)
@@ -216,6 +218,28 @@ def _ship_resources(root: Path, files: Mapping[str, Path]) -> dict[str, str]:
             shutil.copyfile(source, target)
         placed[name] = target.relative_to(root).as_posix()
     return placed
+
+
+def _without_ranges(step: Any, fields: Mapping[str, str]) -> Any:
+    """Leave `observed` of columns that are never written in clear out of a copy of the pipeline.
+
+    It is the smallest and the largest cell of the column.
+    """
+    new = copy.copy(step)
+    if isinstance(step, Pipeline):
+        new.steps = [(name, _without_ranges(each, fields)) for name, each in step.steps]
+    elif isinstance(step, Conform):
+        new.contract = contract = step._contract()
+        columns = {
+            name: Column.model_validate(column.model_dump(exclude_unset=True, exclude={"observed"}))
+            for name, column in contract.columns.items()
+            if fields.get(name, "keep") != "keep" and column.observed is not None
+        }
+        if columns:
+            new.contract = contract.model_copy(update={"columns": {**contract.columns, **columns}})
+    else:
+        return step
+    return new
 
 
 def _without_secrets(

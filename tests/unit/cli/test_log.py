@@ -15,13 +15,20 @@ import pytest
 
 from asfitted.cli import main
 from asfitted.errors import Violation
-from asfitted.prediction_log import Batch, Journal, uuid7
+from asfitted.prediction_log import Batch, FieldPolicy, Journal, uuid7
 
 START = datetime(2026, 11, 24, 10, 30, tzinfo=timezone.utc)
 
 
-def put_on_record(journal: Journal, n: int) -> list[str]:
+def put_on_record(
+    journal: Journal,
+    n: int,
+    *,
+    policy: FieldPolicy = FieldPolicy(),  # noqa: B008
+    **more: object,
+) -> list[str]:
     late = n % 2
+    inputs = {"carrier": "UA", "origin": "EWR", "temp": 39.02 + n, "note": "[red]a,b\n", **more}
     return journal.append(
         Batch(
             request_id=f"request-{n}",
@@ -32,10 +39,10 @@ def put_on_record(journal: Journal, n: int) -> list[str]:
             model_version=str(3 + late),
             model_digest="sha256:" + "ab" * 32,
             contract_digest="sha256:" + "cd" * 32,
-            inputs=[{"carrier": "UA", "origin": "EWR", "temp": 39.02 + n, "note": "[red]a,b\n"}],
+            inputs=[policy.apply(inputs)],
             outputs=[{"prediction": late, "probability_0": 0.8, "probability_1": 0.2}],
             findings=[[{"column": "temp", "rule": "filled"}] if late else []],
-            keys=[{"flight": 100 + n}],
+            keys=[policy.apply({"flight": 100 + n})],
             params={"threshold": 0.5},
             latency_us=7001,
             source="serve",
@@ -136,6 +143,27 @@ def test_csv_has_a_column_per_feature(run, log) -> None:
     assert rows[1]["key.flight"] == "101"
     assert rows[1]["output.probability_1"] == "0.2"
     assert json.loads(rows[1]["findings"]) == [{"column": "temp", "rule": "filled"}]
+
+
+def test_hashes_leave_room_for_the_inputs(run, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("ASFITTED_HASH_KEY", "a key")
+    monkeypatch.delenv("COLUMNS", raising=False)
+    with Journal(tmp_path) as journal:
+        put_on_record(journal, 0, policy=FieldPolicy({"flight": "hash", "carrier": "hash"}))
+    _, out, _ = run("query", "--folder", tmp_path)
+    assert re.search(r" hmac-sha256:[0-9a-f]{8}… .* carrier=hmac-sha256:[0-9a-f]{8}… ori", out)
+    monkeypatch.delenv("ASFITTED_HASH_KEY")
+    code, _, err = run("query", "--folder", tmp_path, "--key", "flight=7")
+    assert code == 2
+    assert "what is asked for is hashed on record, and there is no key for it" in err
+
+
+def test_a_column_with_a_comma_in_its_name_stands_in_quotes(run, tmp_path) -> None:
+    with Journal(tmp_path) as journal:
+        put_on_record(journal, 0, **{"a, b": 1.5})
+    chosen = 'key.flight, "a, b"'
+    _, out, _ = run("query", "--folder", tmp_path, "--csv", "--columns", chosen)
+    assert out == 'key.flight,"a, b"\n100,1.5\n'
 
 
 @pytest.mark.parametrize("form", ["--csv", "--table", "--json"])

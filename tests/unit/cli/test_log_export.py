@@ -185,6 +185,29 @@ def test_two_columns_of_one_name_are_two_columns(run, log, form) -> None:
     assert "source_1" in row
 
 
+def test_sql_prints_what_readers_read(run, log) -> None:
+    put(log, ROWS[:1])
+    statement = (
+        "select 'NaN'::double as a, [1.5, 'Infinity'::double] as b, {'t': scored_at} as c, "
+        "true as d from predictions"
+    )
+    wanted = ["NaN", [1.5, "Infinity"], {"t": "2026-11-24T10:30:00.000000Z"}, True]
+    out = run("sql", statement, "--json")[1]
+    (row,) = json.loads(out, parse_constant=pytest.fail)["rows"]
+    assert list(row.values()) == wanted
+    (row,) = csv.DictReader(io.StringIO(run("sql", statement, "--csv")[1]))
+    assert [row["a"], *(json.loads(row[name]) for name in "bcd")] == wanted
+
+
+def test_sql_reads_inputs_whatever_text_one_of_them_has(run, log) -> None:
+    put(log, [{"name": "a\ud800b"}, {"name": "\U0001f600"}, {"name": "\\ud800"}])
+    code, out, _ = run("sql", "select inputs->>'name' as n from predictions order by 1", "--json")
+    assert code == 0
+    assert sorted(row["n"] for row in json.loads(out)["rows"]) == sorted(
+        ["a\ufffdb", "\U0001f600", "\\ud800"]
+    )
+
+
 def test_sql_shows_moments_that_no_calendar_has(run, log) -> None:
     put(log, ROWS[:1])
     statement = "select scored_at + interval 9000 year as at, 1 as n from predictions"

@@ -133,6 +133,19 @@ def test_codes_of_what_cannot_be(home, capsys, monkeypatch) -> None:
         assert connection.execute("SELECT count(*) FROM predictions").fetchone() == (5,)
 
 
+@pytest.mark.parametrize(
+    "command", [["ship"], ["stats"], ["erase", "--key", "flight=1", "--reason", "12", "--yes"]]
+)
+def test_a_damaged_state_is_named_and_so_is_the_mend(home, capsys, command) -> None:
+    file = home / "log" / "shipping.sqlite"
+    file.write_bytes(b"no database" * 1000)
+    code, _, err = run(capsys, "log", *command)
+    assert code == 4
+    assert "shipping.sqlite: file is not a database; move it away" in err
+    file.unlink()
+    assert run(capsys, "log", *command)[0] == 0
+
+
 def test_a_newer_sink_is_refused(home, capsys) -> None:
     append(home / "log", 1)
     assert run(capsys, "log", "ship")[0] == 0

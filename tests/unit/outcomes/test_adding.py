@@ -184,6 +184,17 @@ def test_a_key_of_several_predictions_joins_to_all(log) -> None:
     assert [keys["customer"] for keys in joined["keys"]] == [5, 5]
 
 
+def test_an_id_of_another_model_is_refused(log) -> None:
+    (flights,), (trains,) = predict(log, [1]), predict(log, [2], model="trains")
+    frame = pd.DataFrame({"prediction_id": [flights, trains, uuid7()], "outcome": [1, 0, 1]})
+    with pytest.raises(ContractViolation, match="of another model than flights") as caught:
+        add_outcomes(frame, model="flights", folder=log)
+    assert [each.rows for each in caught.value.violations] == [(1,)]
+    assert list(records(log, Query(table="outcomes"))) == []
+    report = add_outcomes(frame, folder=log)
+    assert (report.matched, report.unknown, report.written) == ([0, 1], [2], 3)
+
+
 def test_late_is_counted_from_scoring(log) -> None:
     ids = predict(log, [1], scored_at=NOW - timedelta(days=40))
     ids += predict(log, [2], scored_at=NOW - timedelta(days=20))

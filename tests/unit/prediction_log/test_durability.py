@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -9,9 +10,12 @@ from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from log_batches import batch, child
 
+from asfitted import add_outcomes
+from asfitted.cli import main
 from asfitted.errors import ConfigError, RecordError
 from asfitted.prediction_log import Journal, journal_file
 from asfitted.prediction_log.opening import opened
@@ -109,6 +113,36 @@ def test_a_sink_that_is_waited_for_and_stopped_is_an_error_until_it_is_back(
             postgres.start()
         last = journal.append(batch())
         assert [one["prediction_id"] for one in sink_records(database)] == [*first, *last]
+
+
+def test_outcomes_and_removals_wait_for_the_sink_too(tmp_path, monkeypatch, capsys) -> None:
+    def run(*arguments: str) -> tuple[int | str | None, str]:
+        with pytest.raises(SystemExit) as caught:
+            main([*arguments, "--json"])
+        return caught.value.code, capsys.readouterr().out
+
+    monkeypatch.chdir(tmp_path)
+    Path("registry_config.yaml").write_text(
+        "schema_version: 1\nlog: {folder: log, sink: 'sqlite:///sink.sqlite', durability: sink}\n"
+    )
+    url = f"sqlite:///{tmp_path}/sink.sqlite"
+    with Journal("log", durability="sink", sink=url) as journal:
+        long_ago = datetime(2020, 1, 1, tzinfo=timezone.utc)
+        journal.append(batch(2, received_at=long_ago, scored_at=long_ago))
+    given = pd.DataFrame({"flight": [1545, 1546], "outcome": [1, 0]})
+    assert add_outcomes(given, keys="flight").written == 2
+    # Nobody has made the folder so far.
+    assert run("log", "stats")[0] == 0
+    code, out = run("log", "erase", "--key", "flight=1545", "--reason", "12", "--yes")
+    assert (code, json.loads(out)["counts"]) == (0, {"outcomes": 1, "predictions": 1})
+    assert run("log", "prune", "--older-than", "1s", "--yes")[0] == 0
+    assert run("log", "stats", "--reconcile")[0] == 0
+    # What is on this disk may be lost with it.
+    assert journal_files(Path("log")) == []
+    kinds = [each["kind"] for each in sink_records(url, Query(table="removals"))]
+    assert kinds == ["erase", "prune"]
+    Path("sink.sqlite").rename("away")
+    assert run("log", "erase", "--key", "flight=1546", "--reason", "12", "--yes")[0] == 4
 
 
 def test_a_sink_to_wait_for_must_be_named(tmp_path) -> None:

@@ -22,7 +22,7 @@ from asfitted.prediction_log.place import journal_files
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.shipper import Shipper
 from asfitted.prediction_log.shipping_stats import log_stats
-from asfitted.prediction_log.sinks import sink_records
+from asfitted.prediction_log.sinks import sink_records, sql
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and limits")
 
@@ -276,6 +276,67 @@ def test_a_backend_killed_inside_the_transaction(tmp_path, postgres, database) -
         assert sum(ids_of(database).values()) == 3
         shipper.ship()
         assert ids_of(database) == Counter(ids)
+
+
+@contextlib.contextmanager
+def locked(postgres, database):
+    """Hold a lock on a table that the sink writes, as VACUUM FULL does."""
+    with postgres.connect(database) as other:
+        other.execute("BEGIN; LOCK TABLE predictions IN ACCESS EXCLUSIVE MODE")
+        yield
+        other.execute("COMMIT")
+
+
+@pytest.mark.parametrize("limit", ["lock", "statement"])
+def test_a_locked_table_is_a_sink_that_is_down(
+    tmp_path, postgres, database, monkeypatch, limit
+) -> None:
+    with Journal(tmp_path) as journal, Shipper(tmp_path, database) as shipper:
+        ids = journal.append(batch(3))
+        shipper.ship()
+        ids += journal.append(batch(2))
+        monkeypatch.setattr(sql, f"_{limit.upper()}_TIMEOUT", "200ms")
+        with locked(postgres, database):
+            with pytest.raises(StoreUnavailable, match=f"{limit} timeout"):
+                shipper.ship()
+            with pytest.raises(StoreUnavailable, match=f"cannot be read: .*{limit} timeout"):
+                ids_of(database)
+        assert shipper.ship() == 2
+    assert ids_of(database) == Counter(ids)
+
+
+IMPATIENT = """
+import sys
+from asfitted.cli import log_ship, main
+log_ship._PATIENCE_S = 0.5
+main(["log", "ship", "--folder", sys.argv[1], "--sink", sys.argv[2], *sys.argv[3:]])
+"""
+
+
+@pytest.mark.parametrize("how", [[], ["--follow"]])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_where_the_sink_takes_and_says_nothing(
+    tmp_path, postgres, database, number, how
+) -> None:
+    with Journal(tmp_path) as journal, Shipper(tmp_path, database) as shipper:
+        ids = journal.append(batch(3))
+        shipper.ship()
+        ids += journal.append(batch(2))
+    with locked(postgres, database), postgres.connect(database) as admin:
+        shipping = subprocess.Popen(
+            [sys.executable, "-c", IMPATIENT, str(tmp_path), database, *how],
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        wait_until(lambda: admin.execute(waiting).fetchone() is not None)
+        shipping.send_signal(number)
+        # Sooner than the database gives up.
+        _, said = shipping.communicate(timeout=20)
+    assert shipping.returncode == 4, said
+    assert "is not waited for any longer" in said
+    with Shipper(tmp_path, database) as shipper:
+        shipper.ship()
+    assert ids_of(database) == Counter(ids)
 
 
 def test_a_nul_in_a_text_is_what_postgres_will_never_take(tmp_path, database) -> None:

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 
 import asfitted
 from asfitted.config import Config, Log, Model
@@ -119,8 +120,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     )
 
 
-def saved(root: Path, config: Config | None) -> Path:
-    rows = make_rows()
+def fitted(rows: pd.DataFrame, contract: asfitted.DataContract = CONTRACT) -> Pipeline:
     prep = ColumnTransformer(
         [
             ("words", HashingVectorizer(n_features=16), "note"),
@@ -128,9 +128,13 @@ def saved(root: Path, config: Config | None) -> Path:
             ("rest", SimpleImputer(strategy="constant"), ["income", "size"]),
         ]
     )
-    pipe = make_pipeline(asfitted.Conform(CONTRACT), prep, LogisticRegression())
-    pipe.fit(rows, rows["size"] > 0)
-    asfitted.save_model(pipe, root, reference=rows, name="people", config=config)
+    pipe = make_pipeline(asfitted.Conform(contract), prep, LogisticRegression())
+    return pipe.fit(rows, rows["size"] > 0)
+
+
+def saved(root: Path, config: Config | None) -> Path:
+    rows = make_rows()
+    asfitted.save_model(fitted(rows), root, reference=rows, name="people", config=config)
     return root
 
 
@@ -175,6 +179,32 @@ def test_a_policy_of_the_model_travels_and_holds_everywhere(tmp_path, config) ->
     assert first["phone"].startswith("hmac-sha256:")
     assert log["keys"][0]["id"] == first["note"]  # equal values stay equal
     assert log["inputs"][80]["note"] is None
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_range_of_training_stays_behind(tmp_path, config, nested) -> None:
+    seen = {"income": [0.25, NUMBER], "phone": [WHOLE, WHOLE], "born": [f"{MOMENT}.000123Z"] * 2}
+    said = yaml.safe_load(CONTRACT.to_yaml())
+    for name, ends in {**seen, "size": [-0.5, 0.5]}.items():
+        said["columns"][name]["observed"] = ends
+    # As `infer` writes it: a comment may quote a cell too.
+    contract = asfitted.DataContract.from_yaml(f"# seen: {TEXT}\n{yaml.safe_dump(said)}")
+    rows = make_rows()
+    pipe = fitted(rows, contract)
+    if nested:
+        pipe = Pipeline([("all", Pipeline(pipe.steps[:2])), ("last", pipe.steps[2][1])])
+    root = tmp_path / "model"
+    asfitted.save_model(pipe, root, reference=rows, name="people", config=config)
+    nowhere(root)
+    model = asfitted.load_model(root, config=config)
+    assert {name for name, rules in model.contract.columns.items() if rules.observed} == {"size"}
+    np.testing.assert_array_equal(model.predict(rows), pipe.predict(rows))
+    findings = read_log(config.log_folder())["findings"]
+    assert {each["column"] for row in findings for each in row} == {"size"}
+    # The caller's own is as it was.
+    first = pipe.steps[0][1].steps[0][1] if nested else pipe.steps[0][1]
+    assert first.contract is contract
+    journal(config).close()
 
 
 def test_a_policy_of_the_operator_holds_for_a_model_that_has_none(tmp_path, config) -> None:

@@ -27,6 +27,9 @@ from asfitted.prediction_log.sinks.store import Entry
 EXPERIMENT = "asfitted prediction log"
 _ROOT = "prediction_log"
 _TAG = "asfitted.prediction_log"
+_TIMEOUT_S = 10.0
+# What a proxy says of a server that is down.
+_DOWN = frozenset({502, 503, 504})
 
 
 class MlflowStore:
@@ -44,7 +47,7 @@ class MlflowStore:
         from asfitted.prediction_log.sinks.urls import public_name
 
         self.where = public_name(url)
-        uri = url.partition("+")[2]
+        self._uri = uri = url.partition("+")[2]
         with self._errors():
             self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         # Ids of the runs by place, "model=…/version=…", as they were last looked up.
@@ -231,10 +234,22 @@ class MlflowStore:
             local.write_bytes(content)
             self._client.log_artifact(run, str(local), folder)
 
+    def _ask(self) -> None:
+        """Ask whether the server is there, before each call: MLflow's client tries for minutes."""
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request
+
+        if self._uri.startswith(("http://", "https://")):
+            http_request(
+                get_default_host_creds(self._uri), "/health", "GET",
+                max_retries=0, timeout=_TIMEOUT_S, retry_codes=_DOWN,
+            )  # fmt: skip
+
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             with asking_mlflow(self.where):
+                self._ask()
                 yield
         except OSError as error:
             # Of artifacts that lie in a folder.

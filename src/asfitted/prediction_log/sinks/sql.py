@@ -28,6 +28,9 @@ _FETCH_ROWS = 1_000
 _SQLITE_BUSY_S = 30
 # A server that is gone without a word, by a cut cable, is given up after half a minute.
 _POSTGRESQL = {"connect_timeout": 10, "tcp_user_timeout": 30_000, "application_name": "asfitted"}
+# A table that somebody has locked is given up after that time, and a statement that a
+# server works on without an end: sorting and indexing a big table take minutes.
+_LOCK_TIMEOUT, _STATEMENT_TIMEOUT = "30s", "15min"
 
 
 class SqlSink:
@@ -77,6 +80,8 @@ class SqlSink:
             raise ConfigError(f"the sink needs {error.name}", self.name, mend) from error
         if self._sqlite:
             _transactions_of_sqlite(self._engine)
+        elif "options" not in given.query:
+            _transactions_of_postgresql(self._engine)
         self._ready = False
 
     def write(self, table: Table, rows: Sequence[Row]) -> None:
@@ -110,7 +115,7 @@ class SqlSink:
         )
         for name, operator, value in query.conditions():
             select = select.where(_condition(target.c[name], operator, value))
-        with self._errors(), self._engine.begin() as connection:
+        with self._errors("cannot be read"), self._engine.begin() as connection:
             self._migrated(connection)
             streamed = connection.execution_options(yield_per=_FETCH_ROWS)
             for row in streamed.execute(select):
@@ -167,7 +172,7 @@ class SqlSink:
         self._ready = True
 
     @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, what: str = "does not take records") -> Iterator[None]:
         """Tell what a row is to blame for from what the database is."""
         driver: Any = self._engine.dialect.loaded_dbapi
         try:
@@ -181,9 +186,7 @@ class SqlSink:
             self._engine.dispose()
             self._ready = False
             cause = getattr(error, "orig", None) or error
-            raise StoreUnavailable(
-                f"the sink does not take records: {_first_line(cause)}", self.name
-            ) from error
+            raise StoreUnavailable(f"the sink {what}: {_first_line(cause)}", self.name) from error
 
 
 def _transactions_of_sqlite(engine: sa.Engine) -> None:
@@ -202,6 +205,22 @@ def _transactions_of_sqlite(engine: sa.Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     sa.event.listen(engine, "connect", connected)
+    sa.event.listen(engine, "begin", begun)
+
+
+def _transactions_of_postgresql(engine: sa.Engine) -> None:
+    """Let no transaction wait without an end for a lock that somebody else holds.
+
+    By transaction: a pooler takes no options, and would give a session's to others.
+    """
+
+    def begun(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(
+            "SELECT set_config('lock_timeout', %s, true), "
+            "set_config('statement_timeout', %s, true)",
+            (_LOCK_TIMEOUT, _STATEMENT_TIMEOUT),
+        )
+
     sa.event.listen(engine, "begin", begun)
 
 

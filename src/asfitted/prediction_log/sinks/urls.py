@@ -92,6 +92,16 @@ def folder_of(url: str) -> Path:
     return Path(url).absolute()
 
 
+def local_path(url: str) -> Path | None:
+    """Return where on this machine's disks a sink lies, None where it lies elsewhere."""
+    scheme = _scheme(url)
+    if scheme in {"", "file"}:
+        return folder_of(url)
+    name = url.partition(":///")[2].partition("?")[0]
+    in_file = scheme.partition("+")[0] == "sqlite" and name not in {"", ":memory:"}
+    return Path(name).absolute() if in_file and not name.startswith("file:") else None
+
+
 def public_name(url: str) -> str:
     """Return `url` without user, password and options: what a sink is known by.
 

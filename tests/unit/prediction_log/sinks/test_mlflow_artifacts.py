@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -148,9 +150,39 @@ def answers(port: int) -> bool:
         return False
 
 
+@contextmanager
+def hanging_up() -> Iterator[tuple[str, list[bytes]]]:
+    """The URL of a server that breaks off each request, and what it was sent."""
+    sent: list[bytes] = []
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            sent.append(self.request.recv(4096))
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"mlflow+http://127.0.0.1:{server.server_address[1]}", sent
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_that_is_down_is_asked_once_and_not_for_minutes(tmp_path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.append(batch(3))
+    with hanging_up() as (url, sent):
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            list(sink_records(url, Query()))
+        assert len(sent) == 1
+        with Shipper(tmp_path, url) as shipper:
+            for count in (2, 3):
+                with pytest.raises(StoreUnavailable, match="does not answer"):
+                    shipper.ship()
+                assert len(sent) == count
+
+
 @pytest.mark.soak
-def test_a_real_server_that_is_killed_and_comes_back(tmp_path, mlflow_url, monkeypatch) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+def test_a_real_server_that_is_killed_and_comes_back(tmp_path, mlflow_url) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
