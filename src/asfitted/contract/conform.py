@@ -226,7 +226,9 @@ def _name_problems(contract: DataContract, names: list[Any]) -> list[Violation]:
 
 def _names_known(contract: DataContract, names: list[Any]) -> bool:
     """Whether `names` can be shown: a CSV file's are cells where it has no header."""
-    return not names or any(name in contract.columns for name in names)
+    if not names or any(name in contract.columns for name in names):
+        return True
+    return any(_near(str(name), contract) for name in names[:_HINTS])
 
 
 def _near(name: str, contract: DataContract) -> str:

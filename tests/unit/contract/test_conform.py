@@ -689,6 +689,15 @@ def test_no_message_holds_a_value(contract: DataContract, value: object) -> None
         error = error.__cause__ or error.__context__
 
 
+def test_the_only_name_is_shown_where_one_is_near() -> None:
+    contract = DataContract(columns={"distance": Column(kind="number")})
+    with pytest.raises(ContractViolation, match="distanse: .*did you mean distance"):
+        contract.conform(pd.DataFrame({"distanse": [1.0]}))
+    with pytest.raises(ContractViolation, match="no name is that of") as caught:
+        contract.conform(pd.DataFrame({CANARY: [1.0]}))
+    assert CANARY not in str(caught.value)
+
+
 def test_a_column_that_is_the_index_is_not_taken_for_one_that_misses() -> None:
     rows = whole(3, distance=[3.0, 1.0, 2.0])
     for gone in (["delay"], ["note", "carrier"]):  # which may miss, which may not
