@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -171,7 +171,7 @@ class DataContract(FrozenModel):
             With the path to each problem, e.g. ``columns.distance.max``.
         """
         try:
-            contract = cls.model_validate_json(json.dumps(_yaml.load(text)))
+            contract = cls.model_validate_json(_as_json(text))
         except (yaml.YAMLError, TypeError) as error:
             raise ContractInvalid(f"not readable as YAML: {error}", where) from error
         except ValidationError as error:
@@ -325,6 +325,12 @@ class DataContract(FrozenModel):
         from asfitted.contract.pandera import to_pandera
 
         return to_pandera(self)
+
+
+@lru_cache(maxsize=8)
+def _as_json(text: str) -> str:
+    # An artifact holds one text twice, and reading it is a good part of a load.
+    return json.dumps(_yaml.load(text))
 
 
 def _path(error: Any) -> list[str]:

@@ -156,9 +156,11 @@ def test_another_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environment.write(tmp_path, environment.closure(["scikit-learn"]))
-    real = metadata.version
-    monkeypatch.setattr(
-        environment.metadata, "version", lambda name: "9.9" if name == "joblib" else real(name)
-    )
+    pins = environment.pins(tmp_path)
+    assert pins["joblib"] == metadata.version("joblib")
+    installed = tmp_path / "site" / "joblib-9.9.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.4\nName: joblib\nVersion: 9.9\n")
+    monkeypatch.syspath_prepend(installed.parent)
     with pytest.raises(EnvironmentMismatch, match=r"training: joblib 9\.9 instead of [\d.]+\n"):
         environment.verify(tmp_path)
