@@ -13,6 +13,7 @@ from asfitted import _yaml
 from asfitted._version import __version__
 from asfitted.contract.column import DEFAULT_MAX_LENGTH, EXACT, Column
 from asfitted.contract.moments import is_zone
+from asfitted.contract.numbers import may_be_rounded
 from asfitted.contract.plain import Plain, is_number, plain
 from asfitted.contract.schema import DataContract, Limits
 from asfitted.errors import ContractInvalid
@@ -212,10 +213,11 @@ def _kind(
             return "category", _category(words, "the dtype's own list")
     if source.family == "bool":
         return "boolean", []
-    family = source.family
+    family, rounded = source.family, False
     if family == "object" and all(map(is_number, present)):
         # Numbers of several types: decimals, integers among floats.
         whole = all(isinstance(value, (int, np.integer)) for value in present)
+        rounded = any(map(may_be_rounded, present))
         present = np.array([_float(value) for value in present])
         family = "int" if whole else "float"
     if family in {"int", "float"}:
@@ -227,7 +229,7 @@ def _kind(
                 f"column {series.name}",
                 "replace inf by a number or by NaN before training",
             )
-        if kind == "integer" and not -EXACT <= low <= high <= EXACT:
+        if rounded or (kind == "integer" and not -EXACT <= low <= high <= EXACT):
             raise ContractInvalid(
                 "whole numbers beyond ±(2^53 − 1), which a float cannot tell apart",
                 f"column {series.name}",

@@ -56,11 +56,14 @@ def _beyond(source: Plain, values: Array, present: Array) -> Array:
         return np.zeros_like(beyond)
     if source.family == "object":
         for i in np.flatnonzero(beyond):
-            beyond[i] = _may_be_rounded(source.values[i])
+            beyond[i] = may_be_rounded(source.values[i])
     return beyond
 
 
-def _may_be_rounded(value: Any) -> bool:
+def may_be_rounded(value: Any) -> bool:
+    """Whether a number is written as a whole one, and may be another one as a float."""
+    if -EXACT <= value <= EXACT:
+        return False
     if isinstance(value, Decimal):
         return value == value.to_integral_value() and float(value) != value
     # Also those that a float holds: whoever sends them may have meant a neighbour.

@@ -406,6 +406,7 @@ _JUNK = st.one_of(
 
 
 @settings(max_examples=100)
+@example([2**53, 0.5])
 @given(values=st.lists(_JUNK, min_size=1, max_size=4))
 def test_whatever_the_objects_it_conforms_or_is_refused(values: list[Any]) -> None:
     frame = pd.DataFrame({"c": pd.Series(values, dtype=object)})
