@@ -691,7 +691,7 @@ def test_no_message_holds_a_value(contract: DataContract, value: object) -> None
 
 def test_the_only_name_is_shown_where_one_is_near() -> None:
     contract = DataContract(columns={"distance": Column(kind="number")})
-    with pytest.raises(ContractViolation, match="distanse: .*did you mean distance"):
+    with pytest.raises(ContractViolation, match=r"distanse: .*did you mean distance"):
         contract.conform(pd.DataFrame({"distanse": [1.0]}))
     with pytest.raises(ContractViolation, match="no name is that of") as caught:
         contract.conform(pd.DataFrame({CANARY: [1.0]}))

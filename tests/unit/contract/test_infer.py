@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from families import EXACT, PASS, VALUES, columns, families
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from asfitted.contract import DataContract, Fill, check_target
