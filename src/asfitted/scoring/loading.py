@@ -79,7 +79,7 @@ def open_artifact(
         serialize.load(root),
         predict_fn=conf["predict_fn"],
         whole_steps=conf["whole_steps"],
-        shortcuts=conf["shortcuts"],
+        shortcuts=conf.get("shortcuts", ()),
         identity=identity,
         resources={name: root / file for name, file in content["resources"].items()},
         recorder=recorder,
