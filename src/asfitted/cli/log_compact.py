@@ -45,13 +45,14 @@ def compact(sink: str | None, since: datetime | None, as_json: bool) -> None:
             "registry_config.yaml",
         )
     fewer = partitions = 0
-    with closing(open_sink(existing_sink(url))) as opened:
+    with closing(open_sink(url)) as opened:
         merge = getattr(opened, "compact", None)
         if merge is None:
             raise ConfigError(
                 "this sink has no files to merge", public_name(url),
                 "it is for Parquet files: s3://bucket/prefix or a folder",
             )  # fmt: skip
+        existing_sink(url)
         first = f"date={since.date()}" if since else ""
         today = f"date={datetime.now(timezone.utc).date()}"
         with Console(stderr=True).status("merging") as status:

@@ -110,7 +110,9 @@ def demand_sink(place: Place) -> None:
     ------
     StoreUnavailable
     """
-    path = None if place.folder is None else local_path(place.sink or "")
+    if place.folder is None or place.sink is None:
+        return
+    path = local_path(place.sink)
     if path is None or not (_is_gone(path) or _is_empty(path)):
         return
     if place.waits_for_sink:
@@ -118,8 +120,6 @@ def demand_sink(place: Place) -> None:
             "the sink is not there", str(path),
             "mount it, or move it back; the first record creates it",
         )  # fmt: skip
-    assert place.folder is not None
-    assert place.sink is not None
     try:
         progress, _, quarantined = state_of(place.folder, public_name(place.sink))
     except sqlite3.Error as error:

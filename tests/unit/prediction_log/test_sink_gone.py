@@ -107,7 +107,7 @@ def test_nothing_is_done_without_it(gone, run, command) -> None:
 def test_alone_it_has_to_be_there(tmp_path, monkeypatch, run, sink) -> None:
     monkeypatch.chdir(tmp_path)
     put("new")
-    for command in (("query",), ("removals",), ("compact",), ("export", "--output", "out.csv")):
+    for command in (("query",), ("removals",), ("export", "--output", "out.csv")):
         code, _, err = run("log", *command, "--sink", sink)
         assert code == 2
         assert "there is no such sink" in err
@@ -116,6 +116,12 @@ def test_alone_it_has_to_be_there(tmp_path, monkeypatch, run, sink) -> None:
     Path("arrived.csv").write_text("flight,outcome\nnew,1\n")
     with pytest.raises(ConfigError, match="there is no such sink"):
         add_outcomes("arrived.csv", keys="flight", sink=sink)
+
+
+def test_files_to_merge_have_to_be_there(tmp_path, run) -> None:
+    code, _, err = run("log", "compact", "--sink", tmp_path / "nowhere")
+    assert code == 2
+    assert "there is no such sink" in err
 
 
 @pytest.mark.parametrize("sink", ["sink", "sqlite:///sink.sqlite"])
