@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,10 +13,10 @@ from typing import Any
 from asfitted.prediction_log.opening import opened
 from asfitted.prediction_log.place import journal_files
 from asfitted.prediction_log.reconciling import Numbers, traces
-from asfitted.prediction_log.shipping_journals import READ_ERRORS, writer_of
+from asfitted.prediction_log.shipping_journals import READ_ERRORS, look, writer_of
 from asfitted.prediction_log.shipping_state import Progress, Status, now_us, state_of
 from asfitted.prediction_log.sinks.urls import public_name
-from asfitted.prediction_log.tables import TABLES, TIME_OF
+from asfitted.prediction_log.tables import TABLES, TIME_OF, Table
 from asfitted.prediction_log.whole import Place
 
 STATS_VERSION = 1
@@ -159,9 +160,10 @@ def _of_journal(
         with opened(path) as connection:
             for table in TABLES if connection is not None else ():
                 assert connection is not None
-                last, rows = connection.execute(
-                    f"SELECT coalesce(max(sequence), 0), count(*) FROM {table}"
+                (last,) = connection.execute(
+                    f"SELECT coalesce(max(sequence), 0) FROM {table}"
                 ).fetchone()
+                rows = _rows(connection, path, table, last)
                 recorded += last
                 answered += last if table == "predictions" else 0
                 gone = sum(number < last for number in removed.get((table, writer), ()))
@@ -188,6 +190,23 @@ def _of_journal(
         lost=False,
         problem=problem,
     )
+
+
+# Of closed journals, by what they look like: a server is asked every few seconds.
+_counted: dict[tuple[Path, Table], tuple[tuple[int, ...], int]] = {}
+
+
+def _rows(connection: sqlite3.Connection, path: Path, table: Table, last: int) -> int:
+    """Return how many rows a table has, all of `last` while the journal is being written."""
+    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    if mode == "wal":
+        return last
+    state = look(path)
+    known = _counted.get((path, table))
+    if not state or known is None or known[0] != state:
+        (rows,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+        known = _counted[path, table] = (state, rows)
+    return known[1]
 
 
 def as_prometheus(stats: LogStats) -> str:
