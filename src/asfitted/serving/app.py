@@ -66,9 +66,8 @@ class App:
         self.model, self.behind = model, behind
         # The event loop waits this long for a thread that computes to let go.
         sys.setswitchinterval(_SWITCH_S)
-        # What is here by now stays: no later collection has to look through it, which
-        # takes a tenth of a second in which nobody is answered.
-        gc.collect()
+        # What is here by now stays: no collection has to look through it, which takes a
+        # tenth of a second in which nobody is answered; this one too.
         gc.freeze()
         self.batcher = Batcher(model)
         self.upkeep = Upkeep(config, self.batcher.journals) if config is not None else None
