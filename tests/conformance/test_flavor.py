@@ -25,7 +25,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import asfitted
-from asfitted.artifact import layout, manifest
+from asfitted.artifact import environment, layout, manifest
 from asfitted.config import CONFIG_VARIABLE, LOG_VARIABLE, Config, Log, Model
 from asfitted.errors import (
     ArtifactDamaged,
@@ -634,11 +634,10 @@ def test_versions_that_differ_are_refused(elsewhere) -> None:
 
 
 def test_versions_that_differ_in_this_process(artifact, monkeypatch) -> None:
-    real = metadata.version
-    monkeypatch.setattr(metadata, "version", lambda n: "0.1" if n == "scipy" else real(n))
-    error = refused(
-        EnvironmentMismatch, load(artifact), f"scipy 0.1 instead of {real('scipy')}$", "", "pip"
-    )
+    real = environment._version
+    monkeypatch.setattr(environment, "_version", lambda n: "0.1" if n == "scipy" else real(n))
+    said = f"scipy 0.1 instead of {real('scipy')}$"
+    error = refused(EnvironmentMismatch, load(artifact), said, "", "pip")
     assert error.what.count(" instead of ") == 1
 
 

@@ -35,7 +35,7 @@ WAL_HEADER_BYTES = 32
 _WAL_INDEX_VERSION = 3007000
 # The write-ahead log is made longer by so much at a time, until SQLite moves it into the
 # file, after a thousand pages, and begins it anew.
-_WAL_STEP_BYTES, _WAL_ROOM_BYTES = 2**20, 1000 * (PAGE_BYTES + FRAME_HEADER_BYTES)
+_WAL_STEP_BYTES, _WAL_ROOM_BYTES = 2**18, 1000 * (PAGE_BYTES + FRAME_HEADER_BYTES)
 _BUSY_TIMEOUT_S = 5.0
 MAX_BYTES = 256 * 2**20
 MAX_AGE_S = 86_400.0

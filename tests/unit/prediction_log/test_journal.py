@@ -122,7 +122,7 @@ def test_a_log_that_is_synced_grows_in_steps(tmp_path, durability: Durability) -
         copy = shutil.copytree(tmp_path, tmp_path / "killed", ignore=lambda *_: ["killed"])
         assert len(all_of(copy)) == 400
     # Once for each step, and once where it grew before it was seen to.
-    assert (len(set(sizes)) < 15) == (durability == "fsync")
+    assert (len(set(sizes)) < 50) == (durability == "fsync")
     assert sizes[0] < 200_000
     assert 3_000_000 < sizes[-1] < 6_000_000
     assert len(list(tmp_path.glob("journal-*"))) == 1  # with the rows, and no zeros
