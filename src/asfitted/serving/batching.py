@@ -16,6 +16,7 @@ from time import perf_counter_ns
 
 import numpy as np
 import pandas as pd
+import threadpoolctl
 
 from asfitted.contract import Conformed, Finding
 from asfitted.errors import ContractViolation
@@ -142,6 +143,9 @@ class Batcher:
         return job
 
     def _run(self) -> None:
+        # Of this thread only. For each tree of a boosting model OpenMP wakes its threads and
+        # waits for them, which for a few rows takes ten times as long as the tree.
+        threadpoolctl.threadpool_limits(1, user_api="openmp")
         big: list[Group] = []
         callers = 0
         while True:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest_serving import call
+from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 
 import asfitted
 from asfitted.serving import batching
@@ -83,6 +84,19 @@ def test_each_record_is_its_own_row(app: App) -> None:
     assert len(record) == 40
     for row, answer in zip(ROWS, answers, strict=True):
         assert on_record[row["id"]] == ({"a": row["a"], "c": row["c"]}, answer)
+
+
+def test_small_rows_wake_no_threads_of_openmp(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, threads, score = _openmp_effective_n_threads(), list[int](), app.model.score
+
+    def asked(frame: pd.DataFrame) -> pd.DataFrame:
+        threads.append(_openmp_effective_n_threads())
+        return score(frame)
+
+    monkeypatch.setattr(app.model, "score", asked)
+    assert asyncio.run(call(app, {"instances": ROWS}))[0] == 200
+    assert threads == [1]
+    assert _openmp_effective_n_threads() == here
 
 
 def test_a_refusal_harms_no_neighbour(app: App) -> None:
