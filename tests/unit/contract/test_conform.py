@@ -689,6 +689,16 @@ def test_no_message_holds_a_value(contract: DataContract, value: object) -> None
         error = error.__cause__ or error.__context__
 
 
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+def test_arrows_moments_finer_than_a_microsecond(zone: str | None) -> None:
+    moments = pa.array([0, 999], pa.timestamp("ns", zone))
+    assert rules_and_rows(DATETIME, moments.to_pandas(types_mapper=pd.ArrowDtype)) == {
+        "finer": (1,)
+    }
+    whole_ones = pa.array([0, 999_000], pa.timestamp("ns", zone))
+    assert len(conform(DATETIME, whole_ones.to_pandas(types_mapper=pd.ArrowDtype)).frame) == 2
+
+
 def test_the_only_name_is_shown_where_one_is_near() -> None:
     contract = DataContract(columns={"distance": Column(kind="number")})
     with pytest.raises(ContractViolation, match=r"distanse: .*did you mean distance"):

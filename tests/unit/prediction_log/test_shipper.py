@@ -365,6 +365,7 @@ def test_a_lost_journal_and_missing_rows_are_told(folder, url) -> None:
     with closing(sqlite3.connect(second)) as connection:
         connection.execute("DELETE FROM predictions WHERE sequence IN (2, 3)")
         connection.commit()
+    os.utime(second, (1, 1))
     found = {w.writer: (w.lost, w.missing) for w in log_stats(folder, url).writers}
     assert found == {first.name[8:-7]: (True, 0), second.name[8:-7]: (False, 2)}
 
