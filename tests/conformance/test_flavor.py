@@ -651,13 +651,14 @@ def test_another_python(copy) -> None:
 
 
 def test_a_permission_for_one_package_is_none_for_another(elsewhere) -> None:
-    refused(
+    error = refused(
         EnvironmentMismatch,
         load(elsewhere, allow_versions=["numpy"]),
         "training: no-such-package",
         "",
         "pip",
     )
+    assert error.what.count(" instead of ") == 1, "numpy is permitted"
 
 
 def _by_argument(root: Path, monkeypatch: pytest.MonkeyPatch) -> Any:

@@ -11,7 +11,6 @@ import os
 import re
 import sys
 import uuid
-import zlib
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from datetime import datetime, timezone
 from time import perf_counter
@@ -23,6 +22,7 @@ from asfitted.errors import RecordError, RequestRefused
 from asfitted.scoring import FittedModel
 from asfitted.serving import metrics
 from asfitted.serving.batching import Batcher, Job
+from asfitted.serving.body import Body, Receive, until_gone, unzipped
 from asfitted.serving.openapi import openapi
 from asfitted.serving.replies import REQUEST_ID, Reply, refusal
 from asfitted.serving.upkeep import Upkeep
@@ -33,7 +33,6 @@ from asfitted.wire.parquet import read_parquet
 from asfitted.wire.rows import Rows
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 TOKEN_VARIABLE = "ASFITTED_TOKEN"
@@ -91,7 +90,7 @@ class App:
         request_id = given if _ID.fullmatch(given) else uuid.uuid4().hex
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         route = (method, path)
-        body = _Body(receive, "expect" in headers)
+        body = Body(receive, "expect" in headers)
         if self.token and not _is_bearer(headers.get("authorization", ""), self.token):
             # Counted, and not on record: who has no token shall not fill the disk.
             refused = RequestRefused("unauthorized", "a bearer token is needed", status=401)
@@ -129,7 +128,7 @@ class App:
         return metrics.exposition(self.model) + (self.upkeep.exposition() if self.upkeep else b"")
 
     async def _invocations(
-        self, method: str, headers: dict[str, str], request_id: str, receive: _Body
+        self, method: str, headers: dict[str, str], request_id: str, receive: Body
     ) -> Reply:
         started = perf_counter()
         if self.in_work >= MAX_REQUESTS:
@@ -146,7 +145,7 @@ class App:
         return _counted(reply)
 
     async def _answer(
-        self, method: str, headers: dict[str, str], request_id: str, receive: _Body
+        self, method: str, headers: dict[str, str], request_id: str, receive: Body
     ) -> Reply:
         received_at = datetime.now(timezone.utc)
         try:
@@ -164,7 +163,7 @@ class App:
             metrics.ROWS.inc(rows.n_rows)
         return reply
 
-    async def _read(self, headers: dict[str, str], receive: _Body) -> Rows:
+    async def _read(self, headers: dict[str, str], receive: Body) -> Rows:
         media, read = self._reader(headers.get("content-type", ""))
         encoding = headers.get("content-encoding", "identity").strip().lower()
         if encoding not in {"identity", "gzip", "x-gzip", ""}:
@@ -186,7 +185,7 @@ class App:
                 "upgrade", "the connection asks for another protocol", "send plain HTTP/1.1"
             )
         if encoding.endswith("gzip"):
-            body = await asyncio.to_thread(_unzipped, body, limit)
+            body = await asyncio.to_thread(unzipped, body, limit)
         # A small body of Parquet may unpack to a large one.
         if len(body) > _READ_INLINE_BYTES or "parquet" in media:
             return await asyncio.to_thread(read, body)
@@ -217,9 +216,9 @@ class App:
             )
         return media, read
 
-    async def _wait(self, job: Job, receive: _Body) -> Any:
+    async def _wait(self, job: Job, receive: Body) -> Any:
         """Wait for the answer, for as long as the caller does and the timeout allows."""
-        gone: asyncio.Future[Any] = asyncio.ensure_future(_gone(receive))
+        gone: asyncio.Future[Any] = asyncio.ensure_future(until_gone(receive))
         ends: set[asyncio.Future[Any]] = {job.future, gone}
         try:
             await asyncio.wait(ends, timeout=self.timeout_s, return_when=asyncio.FIRST_COMPLETED)
@@ -280,68 +279,7 @@ def _headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return headers
 
 
-class _Body:
-    """The body of a request as it streams in.
-
-    Who waits for a 100 Continue sends nothing before it: there is nothing to drain.
-    """
-
-    def __init__(self, receive: Receive, waits: bool) -> None:
-        self._receive = receive
-        self.ended = waits
-
-    async def __call__(self) -> MutableMapping[str, Any]:
-        message = await self._receive()
-        self.ended = message["type"] == "http.disconnect" or not message.get("more_body")
-        return message
-
-    async def read(self, limit: int) -> bytes:
-        """Return it; refuse it while it streams in, not after."""
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await self()
-            if message["type"] == "http.disconnect":
-                raise RequestRefused("client_gone", "the caller went away", status=499)
-            part = message.get("body", b"")
-            size += len(part)
-            if size > limit:
-                raise _too_large(limit)
-            parts.append(part)
-            if self.ended:
-                return b"".join(parts)
-
-    async def drain(self) -> None:
-        """Drop the rest: a connection closed before its end would take the reply along."""
-        while not self.ended:
-            await self()
-
-
-def _too_large(limit: int) -> RequestRefused:
-    return RequestRefused(
-        "body_too_large", f"the body is larger than {limit} bytes", "send fewer rows", 413
-    )
-
-
-def _unzipped(body: bytes, limit: int) -> bytes:
-    unzip = zlib.decompressobj(wbits=31)
-    try:
-        plain = unzip.decompress(body, limit + 1)
-    except zlib.error:
-        raise RequestRefused("bad_encoding", "the body is not gzip") from None
-    if len(plain) > limit:
-        raise _too_large(limit)
-    if not unzip.eof or unzip.unused_data:
-        raise RequestRefused("bad_encoding", "the body is not one whole gzip stream")
-    return plain
-
-
-async def _gone(receive: _Body) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _send(send: Send, reply: Reply, request_id: str, body: _Body) -> None:
+async def _send(send: Send, reply: Reply, request_id: str, body: Body) -> None:
     headers = {
         "content-type": "application/json",
         "content-length": str(len(reply.body)),

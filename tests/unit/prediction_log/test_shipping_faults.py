@@ -287,15 +287,21 @@ def locked(postgres, database):
         other.execute("COMMIT")
 
 
+def three_shipped_and_two_waiting(folder: Path, url: str) -> list[str]:
+    """Put rows on record, of which some are in the sink, and return the ids of all."""
+    with Journal(folder) as journal, Shipper(folder, url) as shipper:
+        ids = journal.append(batch(3))
+        shipper.ship()
+        return ids + journal.append(batch(2))
+
+
 @pytest.mark.parametrize("limit", ["lock", "statement"])
 def test_a_locked_table_is_a_sink_that_is_down(
     tmp_path, postgres, database, monkeypatch, limit
 ) -> None:
-    with Journal(tmp_path) as journal, Shipper(tmp_path, database) as shipper:
-        ids = journal.append(batch(3))
-        shipper.ship()
-        ids += journal.append(batch(2))
-        monkeypatch.setattr(sql, f"_{limit.upper()}_TIMEOUT", "200ms")
+    ids = three_shipped_and_two_waiting(tmp_path, database)
+    monkeypatch.setattr(sql, f"_{limit.upper()}_TIMEOUT", "200ms")
+    with Shipper(tmp_path, database) as shipper:
         with locked(postgres, database):
             with pytest.raises(StoreUnavailable, match=f"{limit} timeout"):
                 shipper.ship()
@@ -318,10 +324,7 @@ main(["log", "ship", "--folder", sys.argv[1], "--sink", sys.argv[2], *sys.argv[3
 def test_it_ends_where_the_sink_takes_and_says_nothing(
     tmp_path, postgres, database, number, how
 ) -> None:
-    with Journal(tmp_path) as journal, Shipper(tmp_path, database) as shipper:
-        ids = journal.append(batch(3))
-        shipper.ship()
-        ids += journal.append(batch(2))
+    ids = three_shipped_and_two_waiting(tmp_path, database)
     with locked(postgres, database), postgres.connect(database) as admin:
         shipping = subprocess.Popen(
             [sys.executable, "-c", IMPATIENT, str(tmp_path), database, *how],
