@@ -1,8 +1,8 @@
 """Linear models in blocks of a fixed size, asked without the checks of each block.
 
-In blocks of 64 rows scikit-learn checks its input longer than it computes. Here the same
-fitted object computes with the same matrices of the same shape: its product with the
-coefficients is made first, and its own method makes the answer of that.
+In blocks of 64 rows scikit-learn checks its input longer than it computes. Here the product
+with the coefficients is made first, of matrices of the same shape, and the fitted object's
+own method makes the answer of it: element by element, so of all rows at once.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 from sklearn.utils.extmath import safe_sparse_dot
+
+from asfitted.scoring.blocks import BLOCK_ROWS, in_blocks
 
 _SKLEARN = "sklearn.linear_model."
 # What the methods of such an estimator ask for the product.
@@ -27,7 +29,7 @@ _REGRESSORS = dict.fromkeys(
 
 
 class Linear:
-    """Stands in for a fitted linear model that is given blocks.
+    """Stands in for a fitted linear model that is given blocks, and makes them itself.
 
     Parameters
     ----------
@@ -51,25 +53,46 @@ class Linear:
         setattr(self._twin, asked, _itself)
         self._coef = estimator.coef_.T if estimator.coef_.ndim == 2 else estimator.coef_
 
-    def call(self, method: str, block: Any) -> Any:
-        """Return what `method` of the estimator says of a block.
+    def call(self, method: str, table: Any) -> Any:
+        """Return what `method` of the estimator says of a table, block by block.
 
         Parameters
         ----------
         method : "predict" or "predict_proba"
-        block : ndarray or CSR matrix of shape (n_rows, n_features)
+        table : ndarray or CSR matrix of shape (n_rows, n_features)
+            With at least one row.
         """
-        known = type(block) is np.ndarray or scipy.sparse.issparse(block)
-        numbers = block.data if scipy.sparse.issparse(block) else block
-        if not known or block.shape[1] != self.estimator.n_features_in_:
-            return getattr(self.estimator, method)(block)
-        if block.dtype != "float64" or not np.isfinite(numbers).all():
+        known = type(table) is np.ndarray or scipy.sparse.issparse(table)
+        numbers = table.data if scipy.sparse.issparse(table) else table
+        if (
+            not known
+            or table.shape[1] != self.estimator.n_features_in_
+            or table.dtype != "float64"
+            or not np.isfinite(numbers).all()
+        ):
             # What it has to say of those.
-            return getattr(self.estimator, method)(block)
-        product = safe_sparse_dot(block, self._coef, dense_output=True) + self.estimator.intercept_
+            return in_blocks(getattr(self.estimator, method), table)
+        product = self._product(table) + self.estimator.intercept_
         if product.ndim == 2 and product.shape[1] == 1 and self._flat:
             product = product.reshape(-1)
-        return getattr(self._twin, method)(product)
+        return getattr(self._twin, method)(product)[: table.shape[0]]
+
+    def _product(self, table: Any) -> Any:
+        """Return the product with the coefficients, of whole blocks."""
+        if scipy.sparse.issparse(table):
+            # Each row is added up alone.
+            return safe_sparse_dot(table, self._coef, dense_output=True)
+        whole = len(table) // BLOCK_ROWS * BLOCK_ROWS
+        filled = [table[:whole]]
+        if whole < len(table):
+            rows = np.minimum(np.arange(whole, whole + BLOCK_ROWS), len(table) - 1)
+            filled.append(table[rows])
+        products = (
+            np.ascontiguousarray(part).reshape(-1, BLOCK_ROWS, table.shape[1]) @ self._coef
+            for part in filled
+            if len(part)
+        )
+        return np.concatenate([product.reshape(-1, *product.shape[2:]) for product in products])
 
 
 def _itself(product: Any) -> Any:

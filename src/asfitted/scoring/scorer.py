@@ -16,7 +16,7 @@ from asfitted.errors import NotConformed
 from asfitted.scoring import outputs
 from asfitted.scoring.blocks import in_blocks, laid_out
 from asfitted.scoring.direct import DirectColumns
-from asfitted.scoring.shortcuts import Steps, asking, taken
+from asfitted.scoring.shortcuts import LINEAR, Steps, asking, taken
 
 
 def unwrap(estimator: Any) -> Any:
@@ -128,7 +128,9 @@ class Scorer:
         self, pipeline: Any, whole_steps: int = 0, shortcuts: Collection[str] = ()
     ) -> None:
         self.contract, steps = split(pipeline)
-        self.whole_steps = whole_steps
+        # A linear model that is asked directly makes its blocks itself.
+        makes_blocks = LINEAR in shortcuts and whole_steps == len(steps) - 1
+        self.whole_steps = whole_steps + makes_blocks
         self.steps = taken(steps, self.contract, whole_steps, shortcuts)
         self._ask = asking(self.estimator, shortcuts)
 

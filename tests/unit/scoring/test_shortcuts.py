@@ -169,9 +169,25 @@ def test_a_linear_model_says_the_same_to_the_bit(estimator, classes, sparse) -> 
     X = scipy.sparse.csr_matrix(X) if sparse else X
     linear = Linear(fitted)
     for method in ("predict", "predict_proba") if classes else ("predict",):
-        was = in_blocks(getattr(fitted, method), X)
-        now = in_blocks(lambda block, method=method: linear.call(method, block), X)
-        assert same_bits(was, now)
+        for n_rows in (1, 2, 63, 64, 65, 128, 200):
+            was = in_blocks(getattr(fitted, method), X[:n_rows])
+            assert same_bits(was, linear.call(method, X[:n_rows]))
+
+
+def test_of_several_targets_too() -> None:
+    X = table()
+    fitted = Ridge().fit(X, X[:, :3] ** 2)
+    assert same_bits(in_blocks(fitted.predict, X), Linear(fitted).call("predict", X))
+
+
+def test_it_is_given_all_rows_at_once(rows, target) -> None:
+    pipe = pipeline(numbers(), estimator=LogisticRegression()).fit(rows, target)
+    scorer, conformed, shortcuts = prepared(pipe, rows)
+    short = Scorer(pipe, scorer.whole_steps, shortcuts)
+    assert short.whole_steps == len(short.steps)
+    for n_rows in (1, 63, 64, 65, 150):
+        part = conformed.head(n_rows)
+        pd.testing.assert_frame_equal(short.score(part), scorer.score(part), check_exact=True)
 
 
 def test_what_a_linear_model_refuses_it_refuses() -> None:
@@ -203,7 +219,7 @@ def test_one_other_bit_and_it_is_not_taken(rows, target, monkeypatch) -> None:
     pipe = pipeline(numbers(), estimator=LogisticRegression()).fit(rows, target)
     assert "linear" in prepared(pipe, rows)[2]
     monkeypatch.setattr(
-        "asfitted.scoring.linear.safe_sparse_dot",
-        lambda a, b, dense_output: np.nextafter(a @ b, np.inf),
+        "asfitted.scoring.linear.Linear._product",
+        lambda self, table: np.nextafter(table @ self._coef, np.inf),
     )
     assert "linear" not in prepared(pipe, rows)[2]
