@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import repeat
 from json import encoder as json_encoder
@@ -13,6 +14,7 @@ from asfitted.errors import RecordError, Violation
 from asfitted.prediction_log.ids import uuid7, uuid7s
 from asfitted.prediction_log.json_rows import Column, json_rows
 from asfitted.prediction_log.record import Batch, Outcome, Source, to_microseconds
+from asfitted.prediction_log.tables import WRITERS_COLUMNS, WRITTEN
 
 _LARGEST = 2**63 - 1
 # ASCII, so that a lone surrogate, which JSON may carry and UTF-8 may not, survives.
@@ -37,11 +39,38 @@ def _json_writer() -> Callable[[Any], str]:
 _to_json = _json_writer()
 
 
-def encode(batch: Batch) -> list[tuple[Any, ...]]:
-    """Return the rows of `batch` in the order of `COLUMNS`, without the writer's columns.
+@dataclass(frozen=True)
+class Call:
+    """The rows of one call, which have most of their values in common.
 
-    Each row gets its prediction id. Everything that one caller can get wrong is
-    found here, before its rows are written together with those of others.
+    Iterating gives each in the order of `WRITTEN`, without the writer's columns.
+
+    Attributes
+    ----------
+    common : mapping of str to str or int
+        The columns that are the same in every row.
+    columns : mapping of str to sequence of length n_rows
+        The others, in that order.
+    """
+
+    common: Mapping[str, str | int]
+    columns: Mapping[str, Sequence[Any]]
+
+    def __len__(self) -> int:
+        return len(self.columns["prediction_id"])
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        names = WRITTEN["predictions"][: -len(WRITERS_COLUMNS)]
+        # Column by column: a third of the time that row by row takes.
+        values = [self.columns[n] if n in self.columns else repeat(self.common[n]) for n in names]
+        return zip(*values, strict=False)
+
+
+def encode(batch: Batch) -> Call:
+    """Return the rows of `batch`; each gets its prediction id.
+
+    Everything that one caller can get wrong is found here, before its rows are
+    written together with those of others.
 
     Raises
     ------
@@ -59,33 +88,28 @@ def encode(batch: Batch) -> list[tuple[Any, ...]]:
             "a batch has {} inputs, {} outputs, {} findings and {} keys".format(*lengths),
             mend="give one of each per row",
         )
-    head = (
-        _text(batch.request_id, "request_id"),
-        _text(batch.batch_id, "batch_id"),
+    texts = (
+        "request_id",
+        "batch_id",
+        "model_name",
+        "model_version",
+        "model_digest",
+        "contract_digest",
     )
-    middle = (
-        to_microseconds(batch.received_at, "received_at"),
-        to_microseconds(batch.scored_at, "scored_at"),
-        _text(batch.model_name, "model_name"),
-        _text(batch.model_version, "model_version"),
-        _text(batch.model_digest, "model_digest"),
-        _text(batch.contract_digest, "contract_digest"),
-    )
-    tail = (
-        _json(batch.params, "params"),
-        _integer(batch.latency_us, "latency_us"),
-        _source(batch.source),
-    )
-    # Column by column: a third of the time that row by row takes.
-    columns = (
-        uuid7s(lengths[0]),
-        *map(repeat, head),
-        range(lengths[0]),
-        *map(repeat, middle),
-        *(_texts(values, name) for name, values in per_row.items()),
-        *map(repeat, tail),
-    )
-    return list(zip(*columns, strict=False))
+    common: dict[str, str | int] = {
+        **{name: _text(getattr(batch, name), name) for name in texts},
+        "received_at": to_microseconds(batch.received_at, "received_at"),
+        "scored_at": to_microseconds(batch.scored_at, "scored_at"),
+        "params": _json(batch.params, "params"),
+        "latency_us": _integer(batch.latency_us, "latency_us"),
+        "source": _source(batch.source),
+    }
+    columns = {
+        "prediction_id": uuid7s(lengths[0]),
+        "row": range(lengths[0]),
+        **{name: _texts(values, name) for name, values in per_row.items()},
+    }
+    return Call(common, columns)
 
 
 def _texts(values: Sequence[Any], name: str) -> Sequence[str]:

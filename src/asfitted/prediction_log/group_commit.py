@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from asfitted.prediction_log.gap import Gap
-from asfitted.prediction_log.journal_file import JournalFile, Row
+from asfitted.prediction_log.journal_file import JournalFile, Rows
 from asfitted.prediction_log.sink_writer import SinkWriter
 from asfitted.prediction_log.tables import Table
 
@@ -19,11 +19,11 @@ from asfitted.prediction_log.tables import Table
 class _Waiting:
     """What one caller wants written, and what became of it."""
 
-    __slots__ = ("done", "error", "rows", "table")
+    __slots__ = ("calls", "done", "error", "table")
 
-    def __init__(self, table: Table, rows: list[Row]) -> None:
+    def __init__(self, table: Table, calls: Sequence[Rows]) -> None:
         self.table = table
-        self.rows = rows
+        self.calls = calls
         self.done = False
         self.error: BaseException | None = None
 
@@ -54,8 +54,8 @@ class GroupCommit:
         self._condition = threading.Condition()
         _all.add(self)
 
-    def write(self, table: Table, rows: list[Row]) -> BaseException | None:
-        """Make the rows durable, together with those of all who wait.
+    def write(self, table: Table, calls: Sequence[Rows]) -> BaseException | None:
+        """Make the rows of some calls durable, together with those of all who wait.
 
         Returns
         -------
@@ -63,7 +63,7 @@ class GroupCommit:
             What kept the commit from being one; none of its rows is on record then. Not
             raised, since it is the same one for all who waited.
         """
-        mine = _Waiting(table, rows)
+        mine = _Waiting(table, calls)
         with self._condition:
             self.queue.append(mine)
             while self.writing and not mine.done:
@@ -131,15 +131,15 @@ class GroupCommit:
             elif self.file is not None and self.file.is_due():
                 self._close_file()
             if self.file is None:
-                self.file = self._begin(sum(len(each.rows) for each in group))
+                self.file = self._begin(sum(len(call) for each in group for call in each.calls))
                 # Also at the exit of a process that never calls close.
                 self._closer = weakref.finalize(self, self.file.close)
-            rows: dict[Table, list[Row]] = {}
+            calls: dict[Table, list[Rows]] = {}
             for each in group:
-                rows.setdefault(each.table, []).extend(each.rows)
+                calls.setdefault(each.table, []).extend(each.calls)
             if gap is not None:
-                rows.setdefault("removals", []).append(gap.row())
-            self.file.write(rows)
+                calls.setdefault("removals", []).append([gap.row()])
+            self.file.write(calls)
             self.commits += 1
         except BaseException:
             if gap is not None:

@@ -19,7 +19,7 @@ from asfitted.prediction_log.encode import (
 )
 from asfitted.prediction_log.gap import Gap
 from asfitted.prediction_log.group_commit import GroupCommit
-from asfitted.prediction_log.journal_file import JournalFile, Row
+from asfitted.prediction_log.journal_file import JournalFile, Rows
 from asfitted.prediction_log.place import prove_writable
 from asfitted.prediction_log.record import Batch, Outcome
 from asfitted.prediction_log.sink_writer import SinkWriter
@@ -114,11 +114,10 @@ class Journal:
         RecordError
             As `append`, for the rows of all calls.
         """
-        encoded = [encode(batch) for batch in batches]
-        rows = [row for call in encoded for row in call]
-        if rows:
-            self._write("predictions", rows)
-        return [[row[0] for row in call] for call in encoded]
+        calls = [encode(batch) for batch in batches]
+        if any(map(len, calls)):
+            self._write("predictions", calls)
+        return [list(call.columns["prediction_id"]) for call in calls]
 
     def append_refusal(self, **refusal: Any) -> str:
         """Put a refused request on record and return the refusal's id.
@@ -139,7 +138,7 @@ class Journal:
         RecordError
         """
         row = encode_refusal(**refusal)
-        self._write("refusals", [row])
+        self._write("refusals", [[row]])
         refusal_id: str = row[0]
         return refusal_id
 
@@ -153,7 +152,7 @@ class Journal:
         """
         rows = [encode_outcome(outcome) for outcome in outcomes]
         if rows:
-            self._write("outcomes", rows)
+            self._write("outcomes", [rows])
         return [row[0] for row in rows]
 
     def append_removal(self, **removal: Any) -> str:
@@ -164,7 +163,7 @@ class Journal:
         RecordError
         """
         row = encode_removal(**removal)
-        self._write("removals", [row])
+        self._write("removals", [[row]])
         removal_id: str = row[0]
         return removal_id
 
@@ -210,8 +209,8 @@ class Journal:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _write(self, table: Table, rows: list[Row]) -> None:
-        error = self._commits.write(table, rows)
+    def _write(self, table: Table, calls: Sequence[Rows]) -> None:
+        error = self._commits.write(table, calls)
         if error is not None:
             raise self._failure("the prediction could not be recorded", error) from error
 

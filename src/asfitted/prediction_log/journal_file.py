@@ -9,11 +9,12 @@ import socket
 import sqlite3
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from asfitted.prediction_log.encode import Call
 from asfitted.prediction_log.place import (
     beside,
     journal_path,
@@ -26,10 +27,12 @@ from asfitted.prediction_log.record import RECORD_FORMAT
 from asfitted.prediction_log.tables import COLUMNS_OF, TABLES, TIME_OF, WRITTEN, Table
 
 Row = tuple[Any, ...]
+Rows = Call | Sequence[Row]
 
 # A row alone pays for the whole page that it is written in; thousands of rows pay for
 # each page that they fill.
 PAGE_BYTES, LARGE_PAGE_BYTES, _MANY_ROWS = 4096, 32768, 1000
+_LONG_TEXT = 10_000
 FRAME_HEADER_BYTES = 24
 WAL_HEADER_BYTES = 32
 _WAL_INDEX_VERSION = 3007000
@@ -55,12 +58,21 @@ def _create(table: Table) -> tuple[str, str]:
     )
 
 
-def insert_into(table: Table, writer: str) -> str:
-    """Return the statement for a row as `encode` gives it; SQLite counts the sequence."""
+def insert_into(table: Table, common: Mapping[str, str | int]) -> str:
+    """Return the statement for a row of which some columns are known; SQLite counts the rest."""
     *names, _ = WRITTEN[table]
-    quoted = writer.replace("'", "''")
-    values = f"{', '.join('?' * (len(names) - 1))}, '{quoted}'"
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values})"
+    values = (_literal(common[name]) if name in common else "?" for name in names)
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(values)})"
+
+
+def _literal(value: str | int) -> str:
+    return str(value) if isinstance(value, int) else "'{}'".format(value.replace("'", "''"))
+
+
+def _are_literals(common: Mapping[str, str | int]) -> bool:
+    """Whether a statement may hold the values: it ends at a NUL, and is not to be long."""
+    texts = [value for value in common.values() if isinstance(value, str)]
+    return sum(map(len, texts)) < _LONG_TEXT and not any("\0" in text for text in texts)
 
 
 _SCHEMA = (
@@ -103,7 +115,7 @@ class JournalFile:
         self._synced, self._bounded = synced, bounded
         self._opened, self._mark = time.monotonic(), rotation_mark(folder)
         self.writer = new_writer()
-        self._insert = {table: insert_into(table, self.writer) for table in TABLES}
+        self._insert = {table: insert_into(table, {"writer": self.writer}) for table in TABLES}
         self.path = journal_path(folder, self.writer)
         self.written: dict[Table, int] = dict.fromkeys(TABLES, 0)
         self._inode: int | None = None
@@ -165,8 +177,8 @@ class JournalFile:
             return os.stat(self.path).st_size > MAX_BYTES
         return False
 
-    def write(self, rows: Mapping[Table, Sequence[Row]]) -> None:
-        """Make the rows durable, all or none.
+    def write(self, calls: Mapping[Table, Sequence[Rows]]) -> None:
+        """Make the rows of all calls durable, all or none.
 
         After an error the file must be given up with `abandon`.
 
@@ -179,11 +191,20 @@ class JournalFile:
         if self._synced and any(self.written.values()):
             self._make_room()
         connection.execute("BEGIN IMMEDIATE")
-        for table, new in rows.items():
-            connection.executemany(self._insert[table], new)
+        for table, new in calls.items():
+            for call in new:
+                connection.executemany(*self._statement(table, call))
         connection.execute("COMMIT")
-        for table, new in rows.items():
-            self.written[table] += len(new)
+        for table, new in calls.items():
+            self.written[table] += sum(map(len, new))
+
+    def _statement(self, table: Table, call: Rows) -> tuple[str, Iterable[Row]]:
+        """Return a statement, and what to execute it with."""
+        if isinstance(call, Call) and len(call) >= _MANY_ROWS and _are_literals(call.common):
+            # To bind what all rows have in common takes a sixth of the time.
+            statement = insert_into(table, {**call.common, "writer": self.writer})
+            return statement, zip(*call.columns.values(), strict=True)
+        return self._insert[table], call
 
     def _make_room(self) -> None:
         """Make the write-ahead log longer before SQLite has to, by zeros.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from itertools import chain
 from typing import Any
 
+from asfitted.prediction_log.journal_file import Rows
 from asfitted.prediction_log.place import new_writer
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.sinks.protocol import Row, Sink
@@ -49,21 +51,21 @@ class SinkWriter:
         for _ in self.connection.read(Query(since=future)):
             return
 
-    def write(self, rows: Mapping[Table, Sequence[tuple[Any, ...]]]) -> None:
+    def write(self, calls: Mapping[Table, Sequence[Rows]]) -> None:
         """Make the rows durable; after an error the writer must be given up.
 
         Raises
         ------
         StoreUnavailable, RowsRefused
         """
-        for table, new in rows.items():
-            first = self.written[table] + 1
-            numbered = [_placed(table, (*row, self.writer, first + n)) for n, row in enumerate(new)]
+        for table, new in calls.items():
+            rows = enumerate(chain.from_iterable(new), self.written[table] + 1)
+            numbered = [_placed(table, (*row, self.writer, n)) for n, row in rows]
             size = self.connection.batch_rows
             for start in range(0, len(numbered), size):
                 self.connection.write(table, numbered[start : start + size])
-        for table, new in rows.items():
-            self.written[table] += len(new)
+        for table, new in calls.items():
+            self.written[table] += sum(map(len, new))
 
     def abandon(self) -> None:
         """Let go of the sink; never raises."""

@@ -268,6 +268,30 @@ def test_a_forked_child_writes_its_own_file_and_harms_none(tmp_path) -> None:
     assert len(journal_files(tmp_path)) == 4
 
 
+@pytest.mark.parametrize(
+    "common",
+    [
+        {},
+        {"request_id": "it's'; DROP TABLE predictions; --", "model_name": 'Größe "x" 猫'},
+        {"request_id": "a\0b", "model_version": ""},
+        {"params": {"said": "it's " * 5_000}},
+    ],
+)
+def test_many_rows_of_one_call_are_recorded_as_few_are(tmp_path, common) -> None:
+    with Journal(tmp_path / "many") as journal:
+        journal.append(batch(1_000, **common))
+    with Journal(tmp_path / "few") as journal:
+        journal.append(batch(999, **common))
+    many, few = all_of(tmp_path / "many"), all_of(tmp_path / "few")
+    differ = {"prediction_id", "writer", "request_id", "batch_id"} - set(common)
+    for record in (*many, *few):
+        for name in differ:
+            record.pop(name)
+    assert many[:999] == few
+    assert [record["row"] for record in many] == list(range(1_000))
+    assert [record["sequence"] for record in many] == list(range(1, 1_001))
+
+
 FORK_IN_A_COMMIT = """
 import os, sys
 from asfitted.prediction_log import Journal
