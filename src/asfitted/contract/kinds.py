@@ -85,6 +85,8 @@ def _lookup(labels: tuple[Any, ...]) -> tuple[dict[Any, int], pd.CategoricalDtyp
 
 
 def _are_text(source: Plain) -> Array:
+    if source.texts:
+        return ~source.missing
     if source.family != "object":
         return np.zeros(len(source.missing), dtype=bool)
     if set(map(type, source.values[~source.missing].tolist())) <= {str}:
@@ -118,7 +120,9 @@ def _text(source: Plain, column: Column, out: ReadColumn) -> None:
     out.refuse("type", "values are not text", present & ~good)
     fill = column.missing.fill if isinstance(column.missing, Fill) else None
     values = np.full(len(present), fill, dtype=object)
-    texts = list(map(str.__str__, source.values[good].tolist()))
+    texts = source.values[good].tolist()
+    if not source.texts:
+        texts = list(map(str.__str__, texts))
     values[good] = texts
     broken = np.zeros(len(present), dtype=bool)
     if not _is_unicode("".join(texts)):

@@ -27,11 +27,14 @@ class Plain:
     values : ndarray of shape (n_rows,)
         Whatever it likes where `missing` is true.
     missing : ndarray of bool of shape (n_rows,)
+    texts : bool
+        Whether each value that does not miss is known to be a plain str.
     """
 
     family: str
     values: Array
     missing: Array
+    texts: bool = False
 
 
 def plain(series: pd.Series[Any]) -> Plain:
@@ -51,6 +54,9 @@ def plain(series: pd.Series[Any]) -> Plain:
             return Plain("object", np.full(len(series), None, dtype=object), missing)
         return Plain(kinds.family, kinds.values[np.where(missing, 0, codes)], missing)
     missing = series.isna().to_numpy(dtype=bool)
+    if isinstance(dtype, pd.StringDtype) and dtype.storage == "pyarrow":
+        # Arrow holds no subclass of str, as objects may be.
+        return Plain("object", series.to_numpy(dtype=object), missing, texts=True)
     if isinstance(dtype, pd.DatetimeTZDtype):
         utc = series.dt.tz_convert("UTC").dt.tz_localize(None)
         return Plain("moment_utc", utc.to_numpy(), missing)
