@@ -6,8 +6,8 @@ import contextlib
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from asfitted.contract import Column, DataContract
 from asfitted.contract.column import EXACT
 from asfitted.errors import ConfigError, ContractViolation, RequestRefused, Violation
+from asfitted.wire.csv_unquoted import unquoted
 from asfitted.wire.rows import Rows, check_columns
 
 # A field may be as long as a body: what is too long, the contract says.
@@ -36,7 +37,7 @@ _WHOLE = re.compile(r"[+-]?\d{16,}", re.ASCII)
 _AT_ONCE: Mapping[str, tuple[str, pa.DataType]] = {
     # Without the whole numbers that a float may not hold.
     "number": (
-        r"^([+-]?(\d{1,15}|(\d+\.\d*|\.\d+)([eE][+-]?\d+)?|\d+[eE][+-]?\d+))?$",
+        r"^[+-]?(\d{1,15}|(\d+\.\d*|\.\d+)([eE][+-]?\d+)?|\d+[eE][+-]?\d+)$",
         pa.float64(),
     ),
     "integer": (r"^-?\d{1,18}$", pa.int64()),
@@ -71,22 +72,31 @@ def read_csv(file: Path, contract: DataContract, rows: int) -> Iterator[pd.DataF
     except OSError as error:
         raise ConfigError(f"the file cannot be read: {error.strerror}", str(file)) from error
     with opened as stream:
-        lines = csv.reader(stream, strict=True)
+        start, at, lines = 0, 0, csv.reader(stream, strict=True)
         try:
             header = next(lines, None)
             if header is None:
                 raise ContractViolation([Violation("", "csv", "the file is empty")], str(file))
-            start, filled = 0, _filled(lines, header)
-            # A file of no rows has columns all the same, for conform to look at.
-            while (chunk := list(islice(filled, rows))) or start == 0:
-                yield _frame(chunk, header, contract, file, start)
-                start += len(chunk)
-                if not chunk:
+            while True:
+                at, block = at + lines.line_num, list(islice(stream, rows))
+                lines = csv.reader(chain(block, stream), strict=True)
+                fields = unquoted(block, len(header))
+                if fields is None:
+                    chunk = list(islice(_filled(lines, header), rows))
+                    n_rows, fields = len(chunk), _fields(chunk, header, file, start)
+                else:
+                    n_rows, at, lines = len(block), at + len(block), csv.reader(())
+                index = range(start, start + n_rows)
+                # A file of no rows has columns all the same, for conform to look at.
+                if n_rows or start == 0:
+                    yield _frame(fields, header, contract, index)
+                if not n_rows:
                     break
+                start += n_rows
         except (UnicodeDecodeError, csv.Error) as error:
             raise ContractViolation(
                 [Violation("", "csv", f"not readable as CSV: {error}")],
-                f"{file} line {lines.line_num}",
+                f"{file} line {at + lines.line_num}",
             ) from error
 
 
@@ -99,17 +109,22 @@ def _filled(lines: Iterator[list[str]], header: list[str]) -> Iterator[list[str]
     return (line for line in lines if line or len(header) < 2)
 
 
-def _frame(
-    chunk: list[list[str]], header: list[str], contract: DataContract, file: Path, start: int
-) -> pd.DataFrame:
+def _fields(
+    chunk: list[list[str]], header: list[str], file: Path, start: int
+) -> list[pa.StringArray]:
     ragged = [start + i for i, line in enumerate(chunk) if len(line) != len(header)]
     if ragged:
         what = f"lines do not have the {len(header)} fields of the header"
         raise ContractViolation(
             [Violation("", "ragged", what, tuple(ragged), start + len(chunk))], str(file)
         )
-    fields = list(zip(*chunk, strict=True)) or [()] * len(header)
-    index = range(start, start + len(chunk))
+    columns = list(zip(*chunk, strict=True)) or [()] * len(header)
+    return [pa.array([text or None for text in texts], pa.string()) for texts in columns]
+
+
+def _frame(
+    fields: list[pa.StringArray], header: list[str], contract: DataContract, index: range
+) -> pd.DataFrame:
     columns = [
         _column(texts, contract.columns.get(name), index)
         for name, texts in zip(header, fields, strict=True)
@@ -120,21 +135,23 @@ def _frame(
     return frame
 
 
-def _column(texts: tuple[str, ...], column: Column | None, index: range) -> pd.Series[Any]:
+def _column(texts: pa.StringArray, column: Column | None, index: range) -> pd.Series[Any]:
     """Return what `typed` reads, as an array where a column of numbers holds nothing else."""
-    if column is not None and column.kind in _AT_ONCE and texts:
+    if _reader(column) is str:
+        return pd.Series(texts.to_numpy(zero_copy_only=False), index, dtype=object)
+    if column is not None and column.kind in _AT_ONCE and len(texts):
         pattern, kind = _AT_ONCE[column.kind]
-        array = pa.array(texts, pa.string())
-        if pc.all(pc.match_substring_regex(array, pattern)).as_py():
-            array = pc.if_else(pc.equal(array, ""), pa.scalar(None, pa.string()), array)
+        may_miss = column.kind == "number"
+        matches = pc.all(pc.match_substring_regex(texts, pattern), min_count=0).as_py()
+        if matches and (may_miss or not texts.null_count):
             # A plus, which Arrow does not read, is left to Python.
             with contextlib.suppress(pa.ArrowInvalid):
-                numbers = array.cast(kind).to_numpy(zero_copy_only=False)
+                numbers = texts.cast(kind).to_numpy(zero_copy_only=False)
                 return pd.Series(numbers, index)
-    return pd.Series(typed(texts, column), index, dtype=object)
+    return pd.Series(typed(texts.fill_null("").to_pylist(), column), index, dtype=object)
 
 
-def typed(texts: tuple[str, ...], column: Column | None) -> np.ndarray[Any, Any]:
+def typed(texts: Sequence[str], column: Column | None) -> np.ndarray[Any, Any]:
     """Return fields as what a column's kind is written as, None for an empty one.
 
     What cannot be read stays text.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,43 @@ def test_a_column_that_is_not_in_the_contract_is_text(tmp_path: Path) -> None:
 def test_quotes_and_newlines_within(tmp_path: Path) -> None:
     said = ['a "b" c', "a,b", "a\nb", "a\r\nb", "'", "a\\nb", "ä\u2028b", "\ufeff"]
     assert column("name", said, tmp_path) == said
+
+
+_PLAIN = ["", "1", "-2.5", "+3", "1e5", "NA", "red", "true", "é", " x ", "0" * 20]
+_ODD = ["\ufeff", '"a,b"', '"a""b"', '"a\nb"', '"', 'a"b', "\0", "\t", "\x0b", "\u2028", "\r"]
+_FIELDS = st.sampled_from([*_PLAIN, *_ODD])
+
+
+@given(
+    lines=st.lists(
+        st.one_of(
+            st.lists(_FIELDS, min_size=2, max_size=2),
+            st.lists(_FIELDS, max_size=3),
+        ).map(",".join),
+        max_size=12,
+    ),
+    ends=st.lists(st.sampled_from(["\n", "\n", "\r\n", "\r"]), min_size=12, max_size=12),
+    header=st.sampled_from(["size,name", "name,count", "name,name", "on", "", '"left",x']),
+    rows=st.integers(1, 5),
+)
+def test_lines_without_a_quote_are_read_as_all_are(lines, ends, header, rows) -> None:
+    text = header + ends[0] + "".join(map("".join, zip(lines, ends, strict=False)))
+
+    def read() -> Any:
+        try:
+            return [
+                (frame.columns.tolist(), frame.index.tolist(), frame.to_numpy().tolist())
+                for frame in frames(text, Path(folder), rows)
+            ]
+        except ContractViolation as error:
+            return str(error)
+
+    with tempfile.TemporaryDirectory() as folder:
+        at_once = read()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("asfitted.wire.csv.unquoted", lambda lines, n_columns: None)
+            one_by_one = read()
+    assert at_once == one_by_one
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
