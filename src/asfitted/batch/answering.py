@@ -47,8 +47,8 @@ class Answers:
     latency_us: int
 
 
-def sieve(contract: DataContract, frame: pd.DataFrame) -> Reasons:
-    """Return what the contract refuses of `frame`, without scoring the rest.
+def sieve(contract: DataContract, frame: pd.DataFrame) -> tuple[Reasons, Conformed]:
+    """Return what the contract refuses of `frame`, and what it makes of the rest.
 
     Raises
     ------
@@ -58,13 +58,12 @@ def sieve(contract: DataContract, frame: pd.DataFrame) -> Reasons:
     reasons, kept = Reasons(len(frame)), np.arange(len(frame))
     while True:
         try:
-            contract.conform(_some(frame, kept))
-            return reasons
+            return reasons, contract.conform(_some(frame, kept))
         except ContractViolation as error:
             kept = reasons.add(error, kept)
 
 
-def answer(model: FittedModel, frame: pd.DataFrame) -> Answers:
+def answer(model: FittedModel, frame: pd.DataFrame, conformed: Conformed | None = None) -> Answers:
     """Return the answers of every row that has one; nothing is recorded yet.
 
     A row's answer does not depend on its neighbours, so those that are left get
@@ -74,6 +73,8 @@ def answer(model: FittedModel, frame: pd.DataFrame) -> Answers:
     ----------
     model : FittedModel
     frame : DataFrame of shape (n_rows, n_columns)
+    conformed : Conformed, optional
+        What the contract made of all of them, where that is known already.
 
     Raises
     ------
@@ -84,10 +85,10 @@ def answer(model: FittedModel, frame: pd.DataFrame) -> Answers:
     reasons, kept = Reasons(len(frame)), np.arange(len(frame))
     while True:
         try:
-            conformed = model.conform(_some(frame, kept))
+            conformed = conformed or model.conform(_some(frame, kept))
             outputs = model.score(conformed.frame)
         except (ContractViolation, OutputViolation) as error:
-            kept = reasons.add(error, kept)
+            kept, conformed = reasons.add(error, kept), None
             continue
         latency_us = (perf_counter_ns() - started) // 1000
         return Answers(conformed, outputs, reasons, received_at, latency_us)

@@ -94,7 +94,7 @@ def crew(worker: Worker, jobs: int) -> Iterator[Begin]:
         theirs[:] = [future for future in theirs if not future.done()]
         if len(theirs) == at_once:
             return _done(worker.do(chunk, refused))
-        theirs.append(pool.submit(_do, chunk, refused))
+        theirs.append(pool.submit(_do, replace(chunk, conformed=None), refused))
         return theirs[-1]
 
     try:

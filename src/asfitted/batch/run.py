@@ -20,6 +20,7 @@ from asfitted.batch.job import Job, on_disk, open_job
 from asfitted.batch.refusals import Limit, Reasons, Refused, over
 from asfitted.batch.source import Chunk, Source, find
 from asfitted.batch.worker import Worker, in_file
+from asfitted.contract import Conformed
 from asfitted.errors import ConfigError, ContractViolation, OutputViolation
 from asfitted.prediction_log.record import to_microseconds
 from asfitted.scoring import FittedModel
@@ -28,8 +29,8 @@ from asfitted.scoring import FittedModel
 Progress = Callable[[str, int, int | None], None]
 
 LOOK_ROWS = 1_000
-# Where there are no more, they are not read a second time.
-_KEPT_ROWS = 100_000
+# Where there are no more, they are neither read nor conformed a second time.
+_KEPT_CELLS = 2_500_000
 
 
 class Run:
@@ -123,12 +124,16 @@ class Run:
 
     def _check(self) -> int:
         """Return the rows of all files, after the contract has seen each of them."""
-        rows, received_at, total = 0, _now(), self.source.known_rows()
+        rows, cells, received_at, total = 0, 0, _now(), self.source.known_rows()
         try:
             for chunk in self._chunks():
                 rows += chunk.n_rows
-                self._kept = [*self._kept, chunk] if rows <= _KEPT_ROWS else []
-                self._take(chunk, in_file(chunk, chunk.load(), self._sieve))
+                frame = chunk.load()
+                cells += frame.size
+                reasons, conformed = in_file(chunk, frame, self._sieve)
+                known = replace(chunk, conformed=None if reasons.errors else conformed)
+                self._kept = [*self._kept, known] if cells <= _KEPT_CELLS else []
+                self._take(chunk, reasons)
                 self._demand(total)
                 self.progress("checking", chunk.n_rows, total)
             self._demand(rows)
@@ -142,7 +147,7 @@ class Run:
     def _chunks(self) -> Iterator[Chunk]:
         return self.source.chunks(self.model.contract, self.chunk_rows)
 
-    def _sieve(self, frame: pd.DataFrame) -> Reasons:
+    def _sieve(self, frame: pd.DataFrame) -> tuple[Reasons, Conformed]:
         return answering.sieve(self.model.contract, frame)
 
     def _crew(self, job: Job, total: int) -> AbstractContextManager[Begin]:

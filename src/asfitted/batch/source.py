@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from asfitted.contract import DataContract
+from asfitted.contract import Conformed, DataContract
 from asfitted.errors import ConfigError
 from asfitted.wire.csv import read_csv
 from asfitted.wire.parquet import nameless_index
@@ -37,6 +37,8 @@ class Chunk:
     n_rows : int
     load : callable
         Returns the rows: a DataFrame of shape (n_rows, n_columns). Can be pickled.
+    conformed : Conformed or None
+        What the contract made of all of them, where that is known already.
     """
 
     number: int
@@ -44,6 +46,7 @@ class Chunk:
     start: int
     n_rows: int
     load: Callable[[], pd.DataFrame]
+    conformed: Conformed | None = None
 
 
 @dataclass(frozen=True)

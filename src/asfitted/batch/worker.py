@@ -66,7 +66,7 @@ class Worker:
         RecordError, StoreUnavailable
         """
         frame = chunk.load()
-        answers = in_file(chunk, frame, lambda rows: answering.answer(self.model, rows))
+        answers = self._answers(chunk, frame)
         reasons = answers.reasons
         refused += len(reasons.rows)
         if reasons.errors and not self.limit.allows(refused, self.total):
@@ -85,6 +85,15 @@ class Worker:
         about = parts.About(len(outputs), len(reasons.rows), received_us)
         parts.write_part(self.job.part(chunk.number), table, about)
         return about, reasons
+
+    def _answers(self, chunk: Chunk, frame: pd.DataFrame) -> answering.Answers:
+        def answer(rows: pd.DataFrame) -> answering.Answers:
+            # Looking for a row on which the model fails, `in_file` asks for fewer.
+            known = chunk.conformed if rows is frame else None
+            return answering.answer(self.model, rows, known)
+
+        answers: answering.Answers = in_file(chunk, frame, answer)
+        return answers
 
     def _recorded(
         self, number: int, answers: answering.Answers

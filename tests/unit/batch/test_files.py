@@ -469,7 +469,7 @@ def test_an_input_that_changes_or_goes_meanwhile_fails_the_job(
     model: FittedModel, ending: str, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not kept:
-        monkeypatch.setattr("asfitted.batch.run._KEPT_ROWS", 0)
+        monkeypatch.setattr("asfitted.batch.run._KEPT_CELLS", 0)
     folder, target = tmp_path / "in", tmp_path / "out.csv"
     folder.mkdir()
     first, second = folder / f"a.{ending}", folder / f"b.{ending}"

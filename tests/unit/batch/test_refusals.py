@@ -25,6 +25,14 @@ def lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
+@pytest.fixture(params=["kept", "read again"])
+def twice(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the check made of the rows is kept, as of a small input, or is made again."""
+    if request.param == "read again":
+        monkeypatch.setattr("asfitted.batch.run._KEPT_CELLS", 0)
+
+
+@pytest.mark.usefixtures("twice")
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 @pytest.mark.parametrize("chunk_rows", [1, 4, 100])
 def test_refused_rows_are_named_and_the_others_get_the_same_bits(
@@ -123,6 +131,7 @@ def test_a_file_all_of_whose_rows_are_refused(recorded: FittedModel, tmp_path: P
         assert len(lines(tmp_path / f"{ending}.refused.jsonl")) == 25
 
 
+@pytest.mark.usefixtures("twice")
 def test_an_answer_that_must_not_be_sent_refuses_its_row(
     recorded: FittedModel, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
