@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-import numpy as np
+import pandas as pd
 
 from asfitted.errors import ConfigError
-from asfitted.prediction_log.json_rows import Column
+from asfitted.prediction_log.json_rows import Column, listed
 
 KEY_VARIABLE = "ASFITTED_HASH_KEY"
 # Keys of before, apart by spaces: nothing is written with them, and what was is still found.
@@ -97,9 +97,11 @@ class FieldPolicy:
         return kept
 
     def _hashes(self, values: Column) -> list[str | None]:
-        if isinstance(values, np.ndarray):
-            values = [None if value != value else value for value in values.tolist()]
-        return [self._hash(value) for value in values]
+        if isinstance(values, pd.Categorical):
+            labels, codes = [*values.categories.tolist(), None], values.codes.tolist()
+            hashes = {code: self._hash(labels[code]) for code in set(codes)}
+            return [hashes[code] for code in codes]
+        return [self._hash(value) for value in listed(values)]
 
     def apply_finding(self, finding: Mapping[str, Any]) -> dict[str, Any]:
         """Return `finding` with its values treated as those of its column.

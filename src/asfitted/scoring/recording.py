@@ -17,7 +17,7 @@ from asfitted.contract import Conformed, DataContract
 from asfitted.errors import ContractViolation, OutputViolation, RecordError, refusal_code
 from asfitted.prediction_log import Batch, FieldPolicy, Journal
 from asfitted.prediction_log.encode import encode_columns
-from asfitted.prediction_log.json_rows import Column
+from asfitted.prediction_log.json_rows import Column, listed
 
 logger = logging.getLogger(__name__)
 
@@ -154,8 +154,8 @@ class Recorder:
                 found.setdefault(row, list(self.marks)).append(said)
         # One text for all the rows of which there is nothing to say.
         findings = [_compact(self.marks)] * n_rows
-        for row, listed in found.items():
-            findings[row] = _compact(listed)
+        for row, several in found.items():
+            findings[row] = _compact(several)
         inputs, keys = map(self.policy.apply_columns, received(contract, conformed))
         answers = {str(name): _answers(outputs[name]) for name in outputs.columns}
         return Entries(
@@ -245,6 +245,8 @@ def received(
         if finding.received is not None:
             sent = finding.received.tolist()
         values = columns[finding.column]
+        if not (isinstance(values, np.ndarray) and values.dtype.kind == "f"):
+            values = columns[finding.column] = listed(values)
         for row, value in zip(finding.rows.tolist(), sent, strict=True):
             values[row] = np.nan if value is None and isinstance(values, np.ndarray) else value
     keys = {name: columns.pop(name) for name in contract.keys if name in columns}
@@ -254,18 +256,17 @@ def received(
 def _json_values(series: pd.Series[Any], kind: str) -> Column:
     """Return a conformed column as JSON has it: null for missing, ISO 8601 for moments.
 
-    Numbers as a copy, NaN for missing.
+    Numbers as a copy, NaN for missing; categories as they are.
     """
     held = series.array
     if isinstance(held, pd.Categorical):
-        labels = [*held.categories.tolist(), None]
-        return [labels[code] for code in held.codes.tolist()]
+        return held
     values = series.to_numpy()
     if kind == "datetime":
         moments = values.astype("datetime64[us]")
         listed = np.datetime_as_string(moments, unit="us", timezone="UTC").tolist()
         return _with_nulls(listed, np.isnat(moments))
-    if kind == "number":
+    if kind == "number" or values.dtype.kind == "i":
         return values.copy()
     if values.dtype.kind != "f":
         # Only a key of text may miss here; everything else has its default by now.
@@ -277,8 +278,10 @@ def _json_values(series: pd.Series[Any], kind: str) -> Column:
 
 def _answers(series: pd.Series[Any]) -> Column:
     values = series.to_numpy()
-    # Of fewer bits it would be written as what it is in those, and read as another number.
-    return values.astype("float64") if values.dtype.kind == "f" else values.tolist()
+    if values.dtype.kind == "f":
+        # Of fewer bits it would be written as what it is in those, and read as another number.
+        return values.astype("float64")
+    return values if values.dtype == "int64" else values.tolist()
 
 
 def _with_nulls(listed: list[Any], missing: np.ndarray[Any, Any]) -> list[Any]:

@@ -4,6 +4,8 @@ import hashlib
 import hmac
 import pickle
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +39,21 @@ def test_null_stays_null_and_one_number_has_one_hash() -> None:
     assert policy.apply({"x": 7}) == policy.apply({"x": 7.0}) == policy.apply({"x": 7})
     hashes = [policy.apply({"x": x})["x"] for x in (7, "7", 7.5, True, 1, "", "true")]
     assert len(set(hashes)) == len(hashes)
+
+
+def test_columns_are_treated_as_their_rows_are() -> None:
+    policy = FieldPolicy({"a": "hash", "b": "hash", "c": "hash", "d": "drop"})
+    columns = {
+        "a": pd.Categorical(["x", None, "y", "x"], categories=["y", "z", "x"]),
+        "b": np.array([1.0, np.nan, 2.5, 7.0]),
+        "c": ["u", None, 3, True],
+        "d": [1, 2, 3, 4],
+        "e": [1, None, 3, 4],
+    }
+    lists = {**columns, "a": ["x", None, "y", "x"], "b": [1.0, None, 2.5, 7.0]}
+    rows = [policy.apply({name: lists[name][i] for name in columns}) for i in range(4)]
+    treated = policy.apply_columns(columns)
+    assert [{name: treated[name][i] for name in treated} for i in range(4)] == rows
 
 
 def test_another_key_gives_another_hash(monkeypatch) -> None:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,6 +67,19 @@ def test_the_numbers_of_an_array_read_back_as_the_same_bits(numbers, whole) -> N
         # A number stays one, and a whole number a whole one.
         kind = float if values.dtype == "float64" else int
         assert all(type(value) is kind for value in read if value is not None)
+
+
+@given(
+    labels=st.lists(st.text(st.characters()) | st.integers(-9, 9), max_size=5, unique_by=repr),
+    codes=st.lists(st.integers(-1, 4), max_size=9),
+)
+def test_categories_are_what_their_labels_are(labels, codes) -> None:
+    codes = [code if code < len(labels) else -1 for code in codes]
+    held = pd.Categorical.from_codes(codes, pd.Index(labels, dtype=object))
+    values = [None if code < 0 else labels[code] for code in codes]
+    wanted = encode_columns({"a": [1] * len(codes), "b": values}, len(codes), "inputs")
+    for columns in ({"a": np.ones(len(codes), "int64"), "b": held}, {"a": [1] * 9, "b": held}):
+        assert encode_columns(columns, len(codes), "inputs") == wanted
 
 
 def test_an_infinity_in_an_array_is_refused() -> None:
