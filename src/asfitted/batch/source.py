@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from asfitted.contract import DataContract
-from asfitted.errors import ConfigError
-from asfitted.wire.csv import read_csv
+from asfitted.errors import ConfigError, ContractViolation, Violation
+from asfitted.wire.csv import names_nothing, read_csv
 from asfitted.wire.parquet import nameless_index
 
 FORMATS = (".csv", ".parquet")
@@ -173,6 +173,13 @@ _Loads = Iterator[tuple[int, Callable[[], pd.DataFrame]]]
 
 def _csv(file: Path, contract: DataContract, rows: int) -> _Loads:
     for frame in read_csv(file, contract, rows):
+        # Where other columns are not ignored, conform says more.
+        if contract.extra_columns == "ignore" and names_nothing(list(frame.columns), contract):
+            raise ContractViolation(
+                [Violation("", "extra_column", "no name is that of a contract's column")],
+                str(file),
+                f"the first line names them, comma separated: {', '.join(contract.columns)}",
+            )
         yield len(frame), partial(_itself, frame)
 
 

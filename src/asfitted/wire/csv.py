@@ -6,7 +6,7 @@ import contextlib
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,15 @@ def read_csv(file: Path, contract: DataContract, rows: int) -> Iterator[pd.DataF
                 [Violation("", "csv", f"not readable as CSV: {error}")],
                 f"{file} line {lines.line_num}",
             ) from error
+
+
+def names_nothing(header: Sequence[str], contract: DataContract) -> bool:
+    """Whether the first line is one of cells: none of them is the name of a contract's column.
+
+    Where other columns are ignored and all of the contract's may miss, each row would
+    be answered as one of nothing, and the cells stand on record as names.
+    """
+    return bool(header) and contract.columns.keys().isdisjoint(header)
 
 
 def _filled(lines: Iterator[list[str]], header: list[str]) -> Iterator[list[str]]:
@@ -203,6 +212,9 @@ def read_csv_body(body: bytes, contract: DataContract, max_rows: int) -> Rows:
         raise RequestRefused("no_payload", "the body is empty", "send a header and rows")
     if len(set(header)) != len(header):
         raise RequestRefused("duplicate_column", "the header holds a name twice")
+    if contract.extra_columns == "ignore" and names_nothing(header, contract):
+        what = "no name in the first line is that of a contract's column"
+        raise RequestRefused("no_header", what, "name the columns there, with commas in between")
     check_columns(header, len(fields), contract)
     if len(fields) > max_rows or len(read) > 2 * max_rows:
         raise RequestRefused(

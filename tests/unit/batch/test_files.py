@@ -12,10 +12,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from batch_rows import raw, read, recording, refusals_on_record, write
+from batch_rows import CONTRACT, raw, read, recording, refusals_on_record, write
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
 
 from asfitted import FittedModel, read_log
 from asfitted.batch import score_file
+from asfitted.contract import Column, Conform, DataContract
 from asfitted.errors import ConfigError, ContractViolation, ModelFailed, StoreUnavailable
 
 
@@ -202,6 +205,22 @@ def test_the_first_row_of_a_file_without_a_header_is_not_shown(
         assert header.replace(",", ";") not in str(caught.value)
 
 
+def test_a_file_without_a_header_is_refused_where_other_columns_are_ignored(
+    recorded: FittedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lax = CONTRACT.model_copy(update={"extra_columns": "ignore"})
+    monkeypatch.setattr(recorded.scorer, "contract", lax)
+    text = write(raw().assign(id="canary"), tmp_path / "in.csv").read_text()
+    for content in (text.partition("\n")[2], text.replace(",", ";")):
+        (tmp_path / "in.csv").write_text(content)
+        with pytest.raises(ContractViolation, match="no name is that of a contract's") as caught:
+            score_file(recorded, tmp_path / "in.csv", tmp_path / "out.csv", max_refused="100%")
+        assert "canary" not in str(caught.value)
+    # One of its names is enough.
+    (tmp_path / "in.csv").write_text("size,more\n1,2\n")
+    assert score_file(recorded, tmp_path / "in.csv", tmp_path / "out.csv").answered == 1
+
+
 def test_what_pandas_writes_and_csv_does_not_take_is_said(
     model: FittedModel, tmp_path: Path
 ) -> None:
@@ -212,6 +231,19 @@ def test_what_pandas_writes_and_csv_does_not_take_is_said(
     raw().to_csv(source, index=False)
     with pytest.raises(ContractViolation, match=r"on: .* true or false, which CSV spells in lower"):
         score_file(model, source, target)
+
+
+def test_a_key_called_as_an_output_takes_no_column_from_it(tmp_path: Path) -> None:
+    contract = DataContract(
+        columns={"size": Column(kind="number"), "prediction": Column(kind="number")},
+        keys=("prediction",),
+    )
+    frame = pd.DataFrame({"size": [1.0, 2.0], "prediction": [7.0, 8.0]})
+    pipeline = make_pipeline(Conform(contract), LinearRegression()).fit(frame[["size"]], [1.0, 2.0])
+    frame.to_csv(tmp_path / "in.csv", index=False)
+    with pytest.raises(ConfigError, match="key prediction is called as an output"):
+        score_file(FittedModel(pipeline), tmp_path / "in.csv", tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_the_target_appears_when_it_is_complete(model: FittedModel, tmp_path: Path) -> None:

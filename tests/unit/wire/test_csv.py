@@ -248,6 +248,17 @@ def test_a_body_that_cannot_be_read(body: bytes, code: str) -> None:
     assert caught.value.status == (413 if code == "too_many_rows" else 400)
 
 
+def test_a_body_without_a_header_is_refused_where_other_columns_are_ignored() -> None:
+    lax = CONTRACT.model_copy(update={"extra_columns": "ignore"})
+    with pytest.raises(RequestRefused, match="no name in the first line") as caught:
+        read_csv_body(b"canary,7\ncanary,8\n", lax, 3)
+    assert caught.value.code == "no_header"
+    assert "canary" not in str(caught.value)
+    assert read_csv_body(b"name,other\na,7\n", lax, 3).n_rows == 1
+    # Where they are not, the contract's own refusal says it.
+    assert read_csv_body(b"canary,7\ncanary,8\n", CONTRACT, 3).n_rows == 1
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     for file in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(ConfigError, match="the file cannot be read") as caught:
