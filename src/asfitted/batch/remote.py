@@ -65,7 +65,7 @@ class Bucket:
         if not files:
             raise ConfigError("the input is not there", self.url)
         for path in files:
-            demand_format(Path(path))
+            demand_format(Path(path), named=f"s3://{self.name}/{files[path][0]}")
             if any(part in {"", ".", ".."} for part in path.split("/")):
                 raise ConfigError("a key that is no path of a file", f"{self.url}: {path}")
         return files

@@ -43,11 +43,11 @@ def score_remote(
     refused : str or None
     overwrite, dry_run : bool
     """
-    demand_format(Path(target))
+    demand_format(Path(target), named=target)
     if refused is None and is_s3(target):
         refused = f"{target.removesuffix(PurePosixPath(target).suffix)}.refused.jsonl"
     if refused is not None:
-        demand_format(Path(refused), (".jsonl",))
+        demand_format(Path(refused), (".jsonl",), refused)
         if is_s3(refused) != is_s3(target):
             raise ConfigError(
                 "the answers and the refused rows belong together", refused,

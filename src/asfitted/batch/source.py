@@ -19,6 +19,7 @@ from asfitted.wire.csv import names_nothing, read_csv
 from asfitted.wire.parquet import nameless_index
 
 FORMATS = (".csv", ".parquet")
+_PACKED = frozenset({".gz", ".bz2", ".xz", ".zip", ".zst"})
 # Without it Arrow takes a whole column of a row group into memory at once.
 _BUFFER_BYTES = 1 << 20
 
@@ -153,18 +154,20 @@ def _below(root: Path) -> Iterator[Path]:
             yield path
 
 
-def demand_format(file: Path, formats: Sequence[str] = FORMATS) -> None:
-    """Refuse a file whose ending is none of `formats`.
+def demand_format(file: Path, formats: Sequence[str] = FORMATS, named: str = "") -> None:
+    """Refuse a file whose ending is none of `formats`; `named` is what the caller calls it.
 
     Raises
     ------
     ConfigError
     """
     if file.suffix not in formats:
+        mend = f"name it {' or '.join(formats)}"
+        if file.suffix in _PACKED:
+            mend = f"nothing is packed or unpacked: {mend}; Parquet is packed inside"
+        # A path would have one slash of those of a URL.
         raise ConfigError(
-            f"no format is known by the ending {file.suffix!r}",
-            str(file),
-            f"name it {' or '.join(formats)}",
+            f"no format is known by the ending {file.suffix!r}", str(named or file), mend
         )
 
 

@@ -83,7 +83,14 @@ def read_csv(file: Path, contract: DataContract, rows: int) -> Iterator[pd.DataF
                 start += len(chunk)
                 if not chunk:
                     break
-        except (UnicodeDecodeError, csv.Error) as error:
+        except UnicodeDecodeError as error:
+            # Read ahead: the line that the reader is at is another one.
+            raise ContractViolation(
+                [Violation("", "csv", "not readable as CSV: not UTF-8")],
+                str(file),
+                "write it as UTF-8, and not packed",
+            ) from error
+        except csv.Error as error:
             raise ContractViolation(
                 [Violation("", "csv", f"not readable as CSV: {error}")],
                 f"{file} line {lines.line_num}",

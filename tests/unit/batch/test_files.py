@@ -334,7 +334,10 @@ def test_files_that_are_not_there_or_of_no_known_format(model: FittedModel, tmp_
     ):
         with pytest.raises(ConfigError, match="no format is known by the ending") as caught:
             score_file(model, source, target)
-        assert "name it .csv or .parquet" in caught.value.mend
+        assert caught.value.mend == "name it .csv or .parquet"
+    with pytest.raises(ConfigError, match=r"no format .* ending '\.gz'") as caught:
+        score_file(model, good, tmp_path / "out.csv.gz")
+    assert caught.value.mend.startswith("nothing is packed or unpacked")
     with pytest.raises(ConfigError, match="not there"):
         score_file(model, tmp_path / "none.csv", tmp_path / "out.csv")
     with pytest.raises(ConfigError, match=r"no format.*'.txt'"):

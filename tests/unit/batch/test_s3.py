@@ -248,8 +248,9 @@ def test_places_that_cannot_be(
         (inside, inside, None, "part of the input"),
     ]
     for source, target, refused, match in cases:
-        with pytest.raises(ConfigError, match=match):
+        with pytest.raises(ConfigError, match=match) as caught:
             score_file(recorded, source, target, refused=refused)
+        assert caught.value.where.startswith(("s3://", str(tmp_path)))
     assert not log.exists() or left(log) == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 from pathlib import Path
 from typing import Any
@@ -178,8 +179,14 @@ def test_an_empty_line_in_one_column_may_be_a_value(tmp_path: Path) -> None:
 def test_what_is_no_csv(tmp_path: Path) -> None:
     refused("", tmp_path, "the file is empty")
     refused(b"\xef\xbb\xbf", tmp_path, "the file is empty")
-    refused(b"name\n\xff\xfe\n", tmp_path, "not readable as CSV")
-    refused("name\n\xe4\n".encode("latin-1"), tmp_path, "not readable as CSV")
+    for text in (
+        b"name\n\xff\xfe\n",
+        "name\n\xe4\n".encode("latin-1"),
+        gzip.compress(b"name\na\n"),
+    ):
+        error = refused(text, tmp_path, "not readable as CSV: not UTF-8")
+        assert error.where.endswith(".csv")
+        assert error.mend == "write it as UTF-8, and not packed"
     refused('name\n"a"b\n', tmp_path, "not readable as CSV")
     error = refused('name\na\n"b', tmp_path, "not readable as CSV")
     assert error.where.endswith("line 3")
