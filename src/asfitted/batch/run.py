@@ -77,7 +77,7 @@ class Run:
         finished = False
         try:
             if not overwrite and not job.is_placing:
-                _refuse_existing(self.target, self.refusals)
+                refuse_existing(self.target, self.refusals)
             with ExitStack() as stack:
                 begin, total = None, job.checked
                 if total is None:
@@ -89,7 +89,10 @@ class Run:
                 begin = begin or stack.enter_context(self._crew(job, total))
                 self._score(job, total, begin)
             self._demand_unchanged(of["input"], total)
-            self._place(job)
+            if not overwrite and not job.is_placing:
+                # Of another job, perhaps, that names the same file for its refusals.
+                refuse_existing(self.target, self.refusals)
+            self._place(job, overwrite)
             finished = True
         finally:
             # Before everything is checked there is nothing to go on from.
@@ -179,14 +182,14 @@ class Run:
         if self.source.state() != state or find(root) != self.source or rows != total:
             raise ConfigError("the input changed while it was read", str(root))
 
-    def _place(self, job: Job) -> None:
+    def _place(self, job: Job, overwrite: bool) -> None:
         """Put the parts together; the output comes last, and is there when all is."""
         job.place()
         numbers = sorted(job.done)
         refused = [job.refused(number) for number in numbers if job.done[number].refused]
         if refused:
             parts.write_lines(self.refusals, lambda stream: _copy(refused, stream))
-        else:
+        elif overwrite:
             self.refusals.unlink(missing_ok=True)
         parts.write_output(self.target, [job.part(number) for number in numbers])
 
@@ -210,7 +213,13 @@ def _now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-def _refuse_existing(*files: Path) -> None:
+def refuse_existing(*files: Path) -> None:
+    """Refuse outputs that are there.
+
+    Raises
+    ------
+    ConfigError
+    """
     for file in files:
         if file.exists():
             raise ConfigError(

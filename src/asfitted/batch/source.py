@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,8 +20,9 @@ from asfitted.wire.parquet import nameless_index
 
 FORMATS = (".csv", ".parquet")
 _PACKED = frozenset({".gz", ".bz2", ".xz", ".zip", ".zst"})
-# Without it Arrow takes a whole column of a row group into memory at once.
-_BUFFER_BYTES = 1 << 20
+# Else Arrow takes a whole row group, or a whole column of it, into memory at once.
+BUFFER_BYTES = 1 << 20
+PIECEMEAL: Mapping[str, Any] = {"buffer_size": BUFFER_BYTES, "pre_buffer": False}
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def _itself(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _parquet(file: Path, contract: DataContract, rows: int) -> _Loads:
     try:
-        with pq.ParquetFile(file, buffer_size=_BUFFER_BYTES) as parquet:
+        with pq.ParquetFile(file, **PIECEMEAL) as parquet:
             if parquet.metadata.num_rows == 0:
                 # It has columns all the same, for conform to look at.
                 yield 0, partial(_frame, parquet.read(), file, contract)

@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 
 from asfitted import FittedModel, read_log
 from asfitted.batch import score_file
+from asfitted.batch.source import find
 from asfitted.contract import Column, Conform, DataContract
 from asfitted.errors import ConfigError, ContractViolation, ModelFailed, StoreUnavailable
 
@@ -487,15 +488,52 @@ def test_an_output_or_refusals_that_are_there_are_kept(model: FittedModel, tmp_p
     source, target = write(raw(), tmp_path / "in.csv"), tmp_path / "out.csv"
     for there in (target, tmp_path / "out.refused.jsonl"):
         there.write_text("before")
-        with pytest.raises(ConfigError, match="there already") as caught:
-            score_file(model, source, target)
-        assert caught.value.where == str(there)
-        assert there.read_text() == "before"
+        for dry_run in (False, True):
+            with pytest.raises(ConfigError, match="there already") as caught:
+                score_file(model, source, target, dry_run=dry_run)
+            assert caught.value.where == str(there)
+            assert there.read_text() == "before"
         there.unlink()
     # A list of refusals beside an output without any would be of another job.
     (tmp_path / "out.refused.jsonl").write_text("before")
     score_file(model, source, target, overwrite=True)
     assert sorted(os.listdir(tmp_path)) == ["in.csv", "out.csv"]
+
+
+def test_of_a_row_group_some_pages_are_in_memory(tmp_path: Path) -> None:
+    rows, wide = 20_000, 1_000
+    texts = np.random.default_rng(0).bytes(rows * wide).hex()
+    table = pa.table({"id": [texts[k * wide : (k + 1) * wide] for k in range(rows)]})
+    file = tmp_path / "in.parquet"
+    pq.write_table(table, file, row_group_size=rows, compression="none", use_dictionary=False)
+    size_bytes = file.stat().st_size
+    del table
+    before = pa.total_allocated_bytes()
+    peak = max(pa.total_allocated_bytes() for _ in find(file).chunks(CONTRACT, 100))
+    assert peak - before < size_bytes / 3
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.refused.jsonl"])
+@pytest.mark.parametrize("n_bad", [0, 1])
+def test_what_another_job_puts_there_meanwhile_is_kept(
+    recorded: FittedModel, log: Path, tmp_path: Path, name: str, n_bad: int
+) -> None:
+    frame = raw()
+    frame.loc[: n_bad - 1, "colour"] = "blue"
+    source, target, there = write(frame, tmp_path / "in.csv"), tmp_path / "out.csv", tmp_path / name
+
+    def meanwhile(phase: str, rows: int, total: int | None) -> None:
+        there.write_text("of another")
+
+    with pytest.raises(ConfigError, match="there already") as caught:
+        score_file(recorded, source, target, max_refused=1, progress=meanwhile)
+    assert caught.value.where == str(there)
+    assert there.read_text() == "of another"
+    # Nothing is lost: what is on record is not scored again.
+    there.unlink()
+    said = score_file(recorded, source, target, max_refused=1)
+    assert (said.resumed_rows, said.refused) == (25, n_bad)
+    assert len(read_log(log)) == 25 - n_bad
 
 
 @pytest.mark.parametrize("kept", [True, False])
