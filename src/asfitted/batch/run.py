@@ -29,7 +29,7 @@ Progress = Callable[[str, int, int | None], None]
 
 LOOK_ROWS = 1_000
 # Where there are no more, they are not read a second time.
-_KEPT_ROWS = 100_000
+_KEPT_ROWS, _KEPT_BYTES = 100_000, 32 << 20
 
 
 class Run:
@@ -127,10 +127,11 @@ class Run:
     def _check(self) -> int:
         """Return the rows of all files, after the contract has seen each of them."""
         rows, received_at, total = 0, _now(), self.source.known_rows()
+        few = sum(size_bytes for _, size_bytes, _ in self.source.state()) <= _KEPT_BYTES
         try:
             for chunk in self._chunks():
                 rows += chunk.n_rows
-                self._kept = [*self._kept, chunk] if rows <= _KEPT_ROWS else []
+                self._kept = [*self._kept, chunk] if few and rows <= _KEPT_ROWS else []
                 self._take(chunk, in_file(chunk, chunk.load(), self._sieve))
                 self._demand(total)
                 self.progress("checking", chunk.n_rows, total)

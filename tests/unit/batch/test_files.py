@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 
 from asfitted import FittedModel, read_log
 from asfitted.batch import score_file
-from asfitted.batch.source import find
+from asfitted.batch.source import Source, find
 from asfitted.contract import Column, Conform, DataContract
 from asfitted.errors import ConfigError, ContractViolation, ModelFailed, StoreUnavailable
 
@@ -498,6 +499,26 @@ def test_an_output_or_refusals_that_are_there_are_kept(model: FittedModel, tmp_p
     (tmp_path / "out.refused.jsonl").write_text("before")
     score_file(model, source, target, overwrite=True)
     assert sorted(os.listdir(tmp_path)) == ["in.csv", "out.csv"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_few_long_rows_are_not_kept_from_the_check_to_the_scoring(
+    model: FittedModel, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(raw(), tmp_path / f"in.{ending}")
+    chunks, read_from = Source.chunks, []
+
+    def counting(self: Source, *arguments: Any) -> Any:
+        read_from.append(self.root)
+        return chunks(self, *arguments)
+
+    monkeypatch.setattr(Source, "chunks", counting)
+    size_bytes = source.stat().st_size
+    for most, times in ((size_bytes, 1), (size_bytes - 1, 2)):
+        monkeypatch.setattr("asfitted.batch.run._KEPT_BYTES", most)
+        read_from.clear()
+        score_file(model, source, tmp_path / "out.csv", overwrite=True)
+        assert len(read_from) == times
 
 
 def test_of_a_row_group_some_pages_are_in_memory(tmp_path: Path) -> None:
