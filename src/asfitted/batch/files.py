@@ -10,7 +10,7 @@ from time import perf_counter
 
 from asfitted._s3 import is_s3
 from asfitted.batch.refusals import Limit
-from asfitted.batch.run import Progress, Run
+from asfitted.batch.run import Progress, Run, refuse_existing
 from asfitted.batch.source import Source, demand_format, find
 from asfitted.errors import ConfigError, StoreUnavailable
 from asfitted.scoring import FittedModel
@@ -130,6 +130,8 @@ def score_file(
         run = Run(model, found, output, refusals, limit, chunk_rows, progress, keep, jobs)
         started = perf_counter()
         if dry_run:
+            if not overwrite:
+                refuse_existing(output, refusals)
             run.look()
         else:
             run.all(overwrite)

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from asfitted.contract import DataContract
-from asfitted.errors import StoreUnavailable
+from asfitted.errors import ConfigError, StoreUnavailable
 from asfitted.prediction_log.place import sync_folder
 
 _ABOUT = b"asfitted"
@@ -63,6 +63,11 @@ def table(
     keys : DataFrame of shape (n_rows, n_keys)
         Conformed.
     outputs : DataFrame of shape (n_rows, n_outputs)
+
+    Raises
+    ------
+    ConfigError
+        Where a key and an output are of one name.
     """
     columns: dict[str, Any] = {}
     if ids is not None:
@@ -81,6 +86,12 @@ def table(
         else:
             columns[name] = pa.array(values, from_pandas=True).cast(kind)
     for name in outputs.columns:
+        if str(name) in columns:
+            # Save refuses it; a model that is not saved comes as far as here.
+            raise ConfigError(
+                f"the key {name} is called as an output of the model",
+                mend="rename it, in the data and in the contract",
+            )
         columns[str(name)] = pa.array(outputs[name].to_numpy())
     return pa.table(columns)
 

@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from asfitted.contract import Column, DataContract
+from asfitted.contract import Conformed, DataContract, Finding
+from asfitted.contract.kinds import read_column
+from asfitted.contract.plain import plain
 from asfitted.errors import ConfigError, ContractViolation, OutputViolation, Violation
 from asfitted.prediction_log import FieldPolicy
+from asfitted.scoring.recording import received
 
 Refused = ContractViolation | OutputViolation
 
@@ -132,24 +135,19 @@ class Reasons:
         """Return one line of JSON per refused row; see `docs/batch.md`.
 
         No cell is copied but those of keys that are not refused themselves, and
-        those as the field policy has it.
+        those as the log has them, by the field policy.
         """
         reasons: dict[int, list[dict[str, str]]] = {row: [] for row in self.rows}
         for said in self.violations:
             shown = {"column": said.column, "rule": said.rule, "what": said.what}
             for row in said.rows:
                 reasons[row].append(shown)
-        names = [name for name in contract.keys if name in frame.columns]
+        recorded = _keys_as_recorded(frame.iloc[list(reasons)], contract, policy)
         lines = []
-        for row, why in reasons.items():
+        for at, (row, why) in enumerate(reasons.items()):
             accused = {reason["column"] for reason in why}
-            keys = {
-                name: _plain(frame[name].iloc[row], contract.columns[name])
-                for name in names
-                if name not in accused
-            }
-            said_keys = policy.apply(keys)
-            line = {"file": file, "row": start + row, "keys": said_keys, "reasons": why}
+            keys = {name: values[at] for name, values in recorded.items() if name not in accused}
+            line = {"file": file, "row": start + row, "keys": keys, "reasons": why}
             lines.append(json.dumps(line))
         return lines
 
@@ -162,17 +160,29 @@ def moved(violations: Iterable[Violation], start: int) -> list[Violation]:
     ]
 
 
-def _plain(value: Any, column: Column) -> Any:
-    """Return a key's cell as JSON has it; None for what JSON has no word for."""
-    value = value.item() if isinstance(value, np.generic) else value
-    if value is None or (not isinstance(value, (str, list, dict, tuple)) and pd.isna(value)):
-        return None
-    if isinstance(value, pd.Timestamp):
-        return value.isoformat()
-    if isinstance(value, float) and column.kind != "number" and value.is_integer():
-        # A column of whole numbers came as floats where one beside it misses.
-        return int(value)
-    return value if isinstance(value, (str, int, float, bool)) else None
+def _keys_as_recorded(
+    frame: pd.DataFrame, contract: DataContract, policy: FieldPolicy
+) -> dict[str, list[Any]]:
+    """Return the keys of rows as the log writes them: so they are found there, hashed or not.
+
+    What a key's own rule refuses is anything.
+    """
+    columns: dict[str, Any] = {}
+    findings: list[Finding] = []
+    for name in contract.keys:
+        if name in frame.columns:
+            read = read_column(plain(frame[name]), contract.columns[name])
+            is_object = read.values.dtype == object
+            columns[name] = pd.Series(read.values, dtype=object) if is_object else read.values
+            for rule, mask, sent in read.notes:
+                rows = np.flatnonzero(mask)
+                findings.append(Finding(name, rule, rows, None if sent is None else sent[rows]))
+    conformed = Conformed(pd.DataFrame(), pd.DataFrame(columns), tuple(findings))
+    _, keys = received(contract, conformed)
+    return {
+        name: [None if value != value else value for value in np.asarray(values, object).tolist()]
+        for name, values in policy.apply_columns(keys).items()
+    }
 
 
 def over(limit: Limit, refused: int, total: int | None) -> str:

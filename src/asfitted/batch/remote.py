@@ -15,11 +15,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from asfitted import _s3
 from asfitted.batch.job import locked_folder, on_disk, remove_folder
 from asfitted.batch.parts import write_lines
+from asfitted.batch.remote_head import write_head
 from asfitted.batch.source import demand_format
 from asfitted.errors import ConfigError
 
@@ -65,28 +68,36 @@ class Bucket:
         if not files:
             raise ConfigError("the input is not there", self.url)
         for path in files:
-            demand_format(Path(path))
+            demand_format(Path(path), named=f"s3://{self.name}/{files[path][0]}")
             if any(part in {"", ".", ".."} for part in path.split("/")):
                 raise ConfigError("a key that is no path of a file", f"{self.url}: {path}")
         return files
 
-    def copy(self, key: str, tag: str, target: Path) -> None:
-        """Write an object to a file, which is there whole or not at all.
+    def copy(self, key: str, tag: str, target: Path, rows: int | None = None) -> None:
+        """Write an object to a file, whole or not at all; or a file of its first `rows`.
 
         Raises
         ------
         ConfigError
             Where it is another one than was listed.
         """
+        target.parent.mkdir(parents=True, exist_ok=True)
         with _s3.errors(self.url):
-            try:
-                found = self.client.get_object(Bucket=self.name, Key=key, IfMatch=tag)
-            except self.client.exceptions.ClientError as error:
-                if _s3.status_of(error) not in {404, 412}:
-                    raise
-                raise ConfigError("an input changed or went", f"s3://{self.name}/{key}") from error
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_lines(target, lambda stream: shutil.copyfileobj(found["Body"], stream))
+            if rows is not None:
+                write_head(partial(self._get, key, tag), f"s3://{self.name}/{key}", target, rows)
+                return
+            body = self._get(key, tag)["Body"]
+            write_lines(target, lambda stream: shutil.copyfileobj(body, stream))
+
+    def _get(self, key: str, tag: str, start: int = 0, n_bytes: int | None = None) -> Any:
+        """Return the object from a byte on, of so many bytes at most, as boto3 has it."""
+        some = {} if n_bytes is None else {"Range": f"bytes={start}-{start + n_bytes - 1}"}
+        try:
+            return self.client.get_object(Bucket=self.name, Key=key, IfMatch=tag, **some)
+        except self.client.exceptions.ClientError as error:
+            if _s3.status_of(error) not in {404, 412}:
+                raise
+            raise ConfigError("an input changed or went", f"s3://{self.name}/{key}") from error
 
     def job(self) -> str | None:
         """Return the job that put the object there: "" for nobody's, None where there is none."""
@@ -157,8 +168,8 @@ class Workspace:
         """Whether there is a job that can go on."""
         return self.target.with_name(f".{self.target.name}.job").exists()
 
-    def source(self, url: str) -> Path:
-        """Return the copy of the inputs, made anew where one of them has changed."""
+    def source(self, url: str, rows: int | None = None) -> Path:
+        """Return the copy of the inputs, or of their first `rows`; anew where one has changed."""
         bucket = Bucket(url)
         files, copied, home = bucket.inputs(), self.folder / _COPIED, self.folder / "input"
         tags = json.loads(json.dumps(files))
@@ -166,7 +177,7 @@ class Workspace:
             copied.unlink(missing_ok=True)
             shutil.rmtree(home, ignore_errors=True)
             for path, (key, tag) in files.items():
-                bucket.copy(key, tag, home / path)
+                bucket.copy(key, tag, home / path, rows)
             text = json.dumps(files).encode()
             write_lines(copied, lambda stream: stream.write(text))
         is_file = [key for key, _ in files.values()] == [bucket.key]

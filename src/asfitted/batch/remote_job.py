@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from asfitted._s3 import is_s3
 from asfitted.batch.remote import Bucket, Workspace, refuse_own_input, workspace
+from asfitted.batch.run import LOOK_ROWS
 from asfitted.batch.source import demand_format
 from asfitted.errors import AsfittedError, ConfigError
 
@@ -43,11 +44,11 @@ def score_remote(
     refused : str or None
     overwrite, dry_run : bool
     """
-    demand_format(Path(target))
+    demand_format(Path(target), named=target)
     if refused is None and is_s3(target):
         refused = f"{target.removesuffix(PurePosixPath(target).suffix)}.refused.jsonl"
     if refused is not None:
-        demand_format(Path(refused), (".jsonl",))
+        demand_format(Path(refused), (".jsonl",), refused)
         if is_s3(refused) != is_s3(target):
             raise ConfigError(
                 "the answers and the refused rows belong together", refused,
@@ -57,22 +58,30 @@ def score_remote(
         assert refused is not None
         refuse_own_input(source, target, refused)
     with workspace(home, source, target, refused, temporary=dry_run) as work:
-        if is_s3(target) and not dry_run:
+        if is_s3(target):
             assert refused is not None
-            return _to_s3(score, work, source, target, refused, overwrite)
+            _refuse_taken(work, target, refused, overwrite)
+            if not dry_run:
+                return _to_s3(score, work, source, target, refused, overwrite)
         local_refused = None if refused is None or is_s3(refused) else Path(refused)
-        said = _scored(score, work, source, local_refused, overwrite)
+        rows = LOOK_ROWS if dry_run else None
+        said = _scored(score, work, source, local_refused, overwrite, rows=rows)
         return replace(said, output=target) if is_s3(target) else said
+
+
+def _refuse_taken(work: Workspace, target: str, refused: str, overwrite: bool) -> None:
+    """Refuse outputs that are there, or cannot be, before anything is on record."""
+    for bucket in (Bucket(target), Bucket(refused)):
+        is_there = bucket.job() is not None
+        # Of a job that was killed after its first put, what is there may be its own.
+        if is_there and not overwrite and not work.has_begun:
+            raise bucket.taken()
 
 
 def _to_s3(
     score: Score, work: Workspace, source: str, target: str, refused: str, overwrite: bool
 ) -> Summary:
     answers, others = Bucket(target), Bucket(refused)
-    for bucket in (answers, others):
-        # Of a job that was killed after its first put, what is there may be its own.
-        if not overwrite and not work.has_begun and bucket.job() is not None:
-            raise bucket.taken()
     local_refused = work.output(refused)
     said = _scored(score, work, source, local_refused, True, keep=True)
     if said.refused:
@@ -91,10 +100,11 @@ def _scored(
     refused: Path | None,
     overwrite: bool,
     keep: bool = False,
+    rows: int | None = None,
 ) -> Summary:
     if not is_s3(source):
         return score(Path(source), work.target, refused, overwrite, keep)
-    here = work.source(source)
+    here = work.source(source, rows)
     try:
         return score(here, work.target, refused, overwrite, keep)
     except AsfittedError as error:

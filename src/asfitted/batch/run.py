@@ -29,8 +29,8 @@ from asfitted.scoring import FittedModel
 Progress = Callable[[str, int, int | None], None]
 
 LOOK_ROWS = 1_000
-# Where there are no more, they are neither read nor conformed a second time.
-_KEPT_CELLS = 2_500_000
+# Of no more, and of no longer ones, what the check made of them is kept for scoring.
+_KEPT_CELLS, _KEPT_BYTES = 2_500_000, 32 << 20
 
 
 class Run:
@@ -78,7 +78,7 @@ class Run:
         finished = False
         try:
             if not overwrite and not job.is_placing:
-                _refuse_existing(self.target, self.refusals)
+                refuse_existing(self.target, self.refusals)
             with ExitStack() as stack:
                 begin, total = None, job.checked
                 if total is None:
@@ -90,7 +90,10 @@ class Run:
                 begin = begin or stack.enter_context(self._crew(job, total))
                 self._score(job, total, begin)
             self._demand_unchanged(of["input"], total)
-            self._place(job)
+            if not overwrite and not job.is_placing:
+                # Of another job, perhaps, that names the same file for its refusals.
+                refuse_existing(self.target, self.refusals)
+            self._place(job, overwrite)
             finished = True
         finally:
             # Before everything is checked there is nothing to go on from.
@@ -125,6 +128,7 @@ class Run:
     def _check(self) -> int:
         """Return the rows of all files, after the contract has seen each of them."""
         rows, cells, received_at, total = 0, 0, _now(), self.source.known_rows()
+        few = sum(size_bytes for _, size_bytes, _ in self.source.state()) <= _KEPT_BYTES
         try:
             for chunk in self._chunks():
                 rows += chunk.n_rows
@@ -132,7 +136,7 @@ class Run:
                 cells += frame.size
                 reasons, conformed = in_file(chunk, frame, self._sieve)
                 known = replace(chunk, conformed=None if reasons.errors else conformed)
-                self._kept = [*self._kept, known] if cells <= _KEPT_CELLS else []
+                self._kept = [*self._kept, known] if few and cells <= _KEPT_CELLS else []
                 self._take(chunk, reasons)
                 self._demand(total)
                 self.progress("checking", chunk.n_rows, total)
@@ -184,14 +188,14 @@ class Run:
         if self.source.state() != state or find(root) != self.source or rows != total:
             raise ConfigError("the input changed while it was read", str(root))
 
-    def _place(self, job: Job) -> None:
+    def _place(self, job: Job, overwrite: bool) -> None:
         """Put the parts together; the output comes last, and is there when all is."""
         job.place()
         numbers = sorted(job.done)
         refused = [job.refused(number) for number in numbers if job.done[number].refused]
         if refused:
             parts.write_lines(self.refusals, lambda stream: _copy(refused, stream))
-        else:
+        elif overwrite:
             self.refusals.unlink(missing_ok=True)
         parts.write_output(self.target, [job.part(number) for number in numbers])
 
@@ -215,7 +219,13 @@ def _now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-def _refuse_existing(*files: Path) -> None:
+def refuse_existing(*files: Path) -> None:
+    """Refuse outputs that are there.
+
+    Raises
+    ------
+    ConfigError
+    """
     for file in files:
         if file.exists():
             raise ConfigError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,13 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from asfitted.contract import Conformed, DataContract
-from asfitted.errors import ConfigError
-from asfitted.wire.csv import read_csv
+from asfitted.errors import ConfigError, ContractViolation, Violation
+from asfitted.wire.csv import names_nothing, read_csv
 from asfitted.wire.parquet import nameless_index
 
 FORMATS = (".csv", ".parquet")
-# Without it Arrow takes a whole column of a row group into memory at once.
-_BUFFER_BYTES = 1 << 20
+_PACKED = frozenset({".gz", ".bz2", ".xz", ".zip", ".zst"})
+# Else Arrow takes a whole row group, or a whole column of it, into memory at once.
+BUFFER_BYTES = 1 << 20
+PIECEMEAL: Mapping[str, Any] = {"buffer_size": BUFFER_BYTES, "pre_buffer": False}
 
 
 @dataclass(frozen=True)
@@ -156,18 +158,20 @@ def _below(root: Path) -> Iterator[Path]:
             yield path
 
 
-def demand_format(file: Path, formats: Sequence[str] = FORMATS) -> None:
-    """Refuse a file whose ending is none of `formats`.
+def demand_format(file: Path, formats: Sequence[str] = FORMATS, named: str = "") -> None:
+    """Refuse a file whose ending is none of `formats`; `named` is what the caller calls it.
 
     Raises
     ------
     ConfigError
     """
     if file.suffix not in formats:
+        mend = f"name it {' or '.join(formats)}"
+        if file.suffix in _PACKED:
+            mend = f"nothing is packed or unpacked: {mend}; Parquet is packed inside"
+        # A path would have one slash of those of a URL.
         raise ConfigError(
-            f"no format is known by the ending {file.suffix!r}",
-            str(file),
-            f"name it {' or '.join(formats)}",
+            f"no format is known by the ending {file.suffix!r}", str(named or file), mend
         )
 
 
@@ -176,6 +180,13 @@ _Loads = Iterator[tuple[int, Callable[[], pd.DataFrame]]]
 
 def _csv(file: Path, contract: DataContract, rows: int) -> _Loads:
     for frame in read_csv(file, contract, rows):
+        # Where other columns are not ignored, conform says more.
+        if contract.extra_columns == "ignore" and names_nothing(list(frame.columns), contract):
+            raise ContractViolation(
+                [Violation("", "extra_column", "no name is that of a contract's column")],
+                str(file),
+                f"the first line names them, comma separated: {', '.join(contract.columns)}",
+            )
         yield len(frame), partial(_itself, frame)
 
 
@@ -185,7 +196,7 @@ def _itself(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _parquet(file: Path, contract: DataContract, rows: int) -> _Loads:
     try:
-        with pq.ParquetFile(file, buffer_size=_BUFFER_BYTES) as parquet:
+        with pq.ParquetFile(file, **PIECEMEAL) as parquet:
             if parquet.metadata.num_rows == 0:
                 # It has columns all the same, for conform to look at.
                 yield 0, partial(_frame, parquet.read(), file, contract)

@@ -11,7 +11,7 @@ import click
 from asfitted.cli import log_output
 from asfitted.cli.log_compact import compact
 from asfitted.cli.log_export import export, sql
-from asfitted.cli.log_options import filters, place_from, placed, query_from
+from asfitted.cli.log_options import filters, pairs, place_from, placed, query_from
 from asfitted.cli.log_place import Problems, say_unknown_keys
 from asfitted.cli.log_remove import erase, prune, removals
 from asfitted.cli.log_ship import ship, stats
@@ -148,4 +148,4 @@ def _say_if_none(found: list[Record], options: dict[str, Any], place: Place) -> 
         message = f"No {what} on record yet.\n  where: {place} holds no journal"
         message += "\n  mend:  serve or score with a model, or name another log with --folder"
     click.echo(message, err=True)
-    say_unknown_keys(place, (key.partition("=")[0] for key in options["keys"]))
+    say_unknown_keys(place, pairs(options["keys"]))

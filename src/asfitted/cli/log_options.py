@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, get_args
 
@@ -21,7 +22,11 @@ _CONDITIONS = (
     click.option("--since", metavar="TIME", help="From then on. ISO 8601, UTC without an offset."),
     click.option("--until", metavar="TIME", help="Before then."),
     click.option(
-        "--key", "keys", multiple=True, metavar="NAME=VALUE", help="A key's value; repeatable."
+        "--key",
+        "keys",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A key's value; repeatable for several keys. A name with = in it in quotes.",
     ),
     click.option("--id", "prediction_id", help="Prediction id, or its last 12 characters."),
     click.option("--request", "request_id", help="Request id."),
@@ -79,15 +84,32 @@ def query_from(options: dict[str, Any], limit: int | None, *, newest_first: bool
     names = ("model", "version", "since", "until", "prediction_id", "request_id", "source")
     return Query(
         **{name: options[name] for name in (*names, "finding", "code")},
-        key=dict(map(_pair, options["keys"])),
+        key=pairs(options["keys"]),
         limit=limit,
         newest_first=newest_first,
         table="refusals" if options["refused"] else "predictions",
     )
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise click.UsageError(f"--key {text}: write it as name=value")
-    return name, value
+def pairs(texts: Iterable[str]) -> dict[str, str]:
+    """Return the values of keys that ``--key NAME=VALUE`` gives.
+
+    A name with an equals sign stands in quotes, as in CSV: ``'"a=b"=17'``.
+
+    Raises
+    ------
+    click.UsageError
+    """
+    said: dict[str, str] = {}
+    for text in texts:
+        quoted = re.fullmatch(r'"((?:[^"]|"")+)"=(.*)', text, re.DOTALL)
+        name, equals, value = text.partition("=")
+        if quoted:
+            name, value = quoted[1].replace('""', '"'), quoted[2]
+        if not equals or not name:
+            raise click.UsageError(f"--key {text}: write it as name=value")
+        if name in said:
+            # A record has one value of a key, and of two the last would be asked for.
+            raise click.UsageError(f"--key {name} stands there twice: ask once for each value")
+        said[name] = value
+    return said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -69,6 +70,10 @@ def score(
         model = open_artifact(
             fetch(model_uri), load_config(config), source="batch", allow_versions=allow_version
         )
+    # What Python starts beside processes of a job frees what they share when the job is
+    # killed, and then warns of it as a leak.
+    quiet = "ignore:resource_tracker:UserWarning"
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), quiet]))
     # Else the collector walks through all modules and the model, chunk after chunk.
     gc.freeze()
     try:

@@ -93,11 +93,27 @@ def read_csv(file: Path, contract: DataContract, rows: int) -> Iterator[pd.DataF
                 if not n_rows:
                     break
                 start += n_rows
-        except (UnicodeDecodeError, csv.Error) as error:
+        except UnicodeDecodeError as error:
+            # Read ahead: the line that the reader is at is another one.
+            raise ContractViolation(
+                [Violation("", "csv", "not readable as CSV: not UTF-8")],
+                str(file),
+                "write it as UTF-8, and not packed",
+            ) from error
+        except csv.Error as error:
             raise ContractViolation(
                 [Violation("", "csv", f"not readable as CSV: {error}")],
                 f"{file} line {at + lines.line_num}",
             ) from error
+
+
+def names_nothing(header: Sequence[str], contract: DataContract) -> bool:
+    """Whether the first line is one of cells: none of them is the name of a contract's column.
+
+    Where other columns are ignored and all of the contract's may miss, each row would
+    be answered as one of nothing, and the cells stand on record as names.
+    """
+    return bool(header) and contract.columns.keys().isdisjoint(header)
 
 
 def _filled(lines: Iterator[list[str]], header: list[str]) -> Iterator[list[str]]:
@@ -220,6 +236,9 @@ def read_csv_body(body: bytes, contract: DataContract, max_rows: int) -> Rows:
         raise RequestRefused("no_payload", "the body is empty", "send a header and rows")
     if len(set(header)) != len(header):
         raise RequestRefused("duplicate_column", "the header holds a name twice")
+    if contract.extra_columns == "ignore" and names_nothing(header, contract):
+        what = "no name in the first line is that of a contract's column"
+        raise RequestRefused("no_header", what, "name the columns there, with commas in between")
     check_columns(header, len(fields), contract)
     if len(fields) > max_rows or len(read) > 2 * max_rows:
         raise RequestRefused(

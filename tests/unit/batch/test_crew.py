@@ -108,23 +108,29 @@ def test_a_job_whose_processes_are_killed_goes_on(artifact, source, alone, tmp_p
     assert_same(tmp_path / "out.parquet", tmp_path / "log", alone / "out.parquet", alone / "log")
 
 
-def test_an_interrupt_ends_all_of_them_in_silence(artifact, source, tmp_path) -> None:
-    target = tmp_path / "out.parquet"
+def begun(artifact: str, source: Path, target: Path) -> subprocess.Popen[str]:
+    """Return the command, at work with another process."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "asfitted", "score", artifact, "--jobs", "2"),
             *("--input", source, "--output", target, "--max-refused", "50%"),
         ],
-        env={**os.environ, LOG_VARIABLE: str(tmp_path / "log")},
+        env={**os.environ, LOG_VARIABLE: str(target.parent / "log")},
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
     # Held from the moment on that another process loads the model.
-    lock = tmp_path / ".out.parquet.job" / "crew.lock"
+    lock = target.with_name(".out.parquet.job") / "crew.lock"
     while not lock.exists():
         assert process.poll() is None
         time.sleep(0.01)
+    return process
+
+
+def test_an_interrupt_ends_all_of_them_in_silence(artifact, source, tmp_path) -> None:
+    target = tmp_path / "out.parquet"
+    process = begun(artifact, source, target)
     # As a terminal sends Ctrl-C: to the whole group.
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
@@ -134,6 +140,15 @@ def test_an_interrupt_ends_all_of_them_in_silence(artifact, source, tmp_path) ->
         "Aborted.\n",
     ]
     assert not target.exists()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_warns_of_a_leak_after_a_kill(artifact, source, tmp_path, sent) -> None:
+    process = begun(artifact, source, tmp_path / "out.parquet")
+    process.send_signal(sent)
+    # Until the last of them has ended.
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (-sent, "")
 
 
 def test_how_many_there_are(artifact, tmp_path, monkeypatch) -> None:

@@ -6,16 +6,21 @@ import csv
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from batch_rows import raw, read, recording, refusals_on_record, write
+from batch_rows import CONTRACT, raw, read, recording, refusals_on_record, write
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
 
 from asfitted import FittedModel, read_log
 from asfitted.batch import score_file
+from asfitted.batch.source import Source, find
+from asfitted.contract import Column, Conform, DataContract
 from asfitted.errors import ConfigError, ContractViolation, ModelFailed, StoreUnavailable
 
 
@@ -202,6 +207,22 @@ def test_the_first_row_of_a_file_without_a_header_is_not_shown(
         assert header.replace(",", ";") not in str(caught.value)
 
 
+def test_a_file_without_a_header_is_refused_where_other_columns_are_ignored(
+    recorded: FittedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lax = CONTRACT.model_copy(update={"extra_columns": "ignore"})
+    monkeypatch.setattr(recorded.scorer, "contract", lax)
+    text = write(raw().assign(id="canary"), tmp_path / "in.csv").read_text()
+    for content in (text.partition("\n")[2], text.replace(",", ";")):
+        (tmp_path / "in.csv").write_text(content)
+        with pytest.raises(ContractViolation, match="no name is that of a contract's") as caught:
+            score_file(recorded, tmp_path / "in.csv", tmp_path / "out.csv", max_refused="100%")
+        assert "canary" not in str(caught.value)
+    # One of its names is enough.
+    (tmp_path / "in.csv").write_text("size,more\n1,2\n")
+    assert score_file(recorded, tmp_path / "in.csv", tmp_path / "out.csv").answered == 1
+
+
 def test_what_pandas_writes_and_csv_does_not_take_is_said(
     model: FittedModel, tmp_path: Path
 ) -> None:
@@ -212,6 +233,19 @@ def test_what_pandas_writes_and_csv_does_not_take_is_said(
     raw().to_csv(source, index=False)
     with pytest.raises(ContractViolation, match=r"on: .* true or false, which CSV spells in lower"):
         score_file(model, source, target)
+
+
+def test_a_key_called_as_an_output_takes_no_column_from_it(tmp_path: Path) -> None:
+    contract = DataContract(
+        columns={"size": Column(kind="number"), "prediction": Column(kind="number")},
+        keys=("prediction",),
+    )
+    frame = pd.DataFrame({"size": [1.0, 2.0], "prediction": [7.0, 8.0]})
+    pipeline = make_pipeline(Conform(contract), LinearRegression()).fit(frame[["size"]], [1.0, 2.0])
+    frame.to_csv(tmp_path / "in.csv", index=False)
+    with pytest.raises(ConfigError, match="key prediction is called as an output"):
+        score_file(FittedModel(pipeline), tmp_path / "in.csv", tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_the_target_appears_when_it_is_complete(model: FittedModel, tmp_path: Path) -> None:
@@ -302,7 +336,10 @@ def test_files_that_are_not_there_or_of_no_known_format(model: FittedModel, tmp_
     ):
         with pytest.raises(ConfigError, match="no format is known by the ending") as caught:
             score_file(model, source, target)
-        assert "name it .csv or .parquet" in caught.value.mend
+        assert caught.value.mend == "name it .csv or .parquet"
+    with pytest.raises(ConfigError, match=r"no format .* ending '\.gz'") as caught:
+        score_file(model, good, tmp_path / "out.csv.gz")
+    assert caught.value.mend.startswith("nothing is packed or unpacked")
     with pytest.raises(ConfigError, match="not there"):
         score_file(model, tmp_path / "none.csv", tmp_path / "out.csv")
     with pytest.raises(ConfigError, match=r"no format.*'.txt'"):
@@ -452,15 +489,72 @@ def test_an_output_or_refusals_that_are_there_are_kept(model: FittedModel, tmp_p
     source, target = write(raw(), tmp_path / "in.csv"), tmp_path / "out.csv"
     for there in (target, tmp_path / "out.refused.jsonl"):
         there.write_text("before")
-        with pytest.raises(ConfigError, match="there already") as caught:
-            score_file(model, source, target)
-        assert caught.value.where == str(there)
-        assert there.read_text() == "before"
+        for dry_run in (False, True):
+            with pytest.raises(ConfigError, match="there already") as caught:
+                score_file(model, source, target, dry_run=dry_run)
+            assert caught.value.where == str(there)
+            assert there.read_text() == "before"
         there.unlink()
     # A list of refusals beside an output without any would be of another job.
     (tmp_path / "out.refused.jsonl").write_text("before")
     score_file(model, source, target, overwrite=True)
     assert sorted(os.listdir(tmp_path)) == ["in.csv", "out.csv"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_few_long_rows_are_not_kept_from_the_check_to_the_scoring(
+    model: FittedModel, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(raw(), tmp_path / f"in.{ending}")
+    chunks, read_from = Source.chunks, []
+
+    def counting(self: Source, *arguments: Any) -> Any:
+        read_from.append(self.root)
+        return chunks(self, *arguments)
+
+    monkeypatch.setattr(Source, "chunks", counting)
+    size_bytes = source.stat().st_size
+    for most, times in ((size_bytes, 1), (size_bytes - 1, 2)):
+        monkeypatch.setattr("asfitted.batch.run._KEPT_BYTES", most)
+        read_from.clear()
+        score_file(model, source, tmp_path / "out.csv", overwrite=True)
+        assert len(read_from) == times
+
+
+def test_of_a_row_group_some_pages_are_in_memory(tmp_path: Path) -> None:
+    rows, wide = 20_000, 1_000
+    texts = np.random.default_rng(0).bytes(rows * wide).hex()
+    table = pa.table({"id": [texts[k * wide : (k + 1) * wide] for k in range(rows)]})
+    file = tmp_path / "in.parquet"
+    pq.write_table(table, file, row_group_size=rows, compression="none", use_dictionary=False)
+    size_bytes = file.stat().st_size
+    del table
+    before = pa.total_allocated_bytes()
+    peak = max(pa.total_allocated_bytes() for _ in find(file).chunks(CONTRACT, 100))
+    assert peak - before < size_bytes / 3
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.refused.jsonl"])
+@pytest.mark.parametrize("n_bad", [0, 1])
+def test_what_another_job_puts_there_meanwhile_is_kept(
+    recorded: FittedModel, log: Path, tmp_path: Path, name: str, n_bad: int
+) -> None:
+    frame = raw()
+    frame.loc[: n_bad - 1, "colour"] = "blue"
+    source, target, there = write(frame, tmp_path / "in.csv"), tmp_path / "out.csv", tmp_path / name
+
+    def meanwhile(phase: str, rows: int, total: int | None) -> None:
+        there.write_text("of another")
+
+    with pytest.raises(ConfigError, match="there already") as caught:
+        score_file(recorded, source, target, max_refused=1, progress=meanwhile)
+    assert caught.value.where == str(there)
+    assert there.read_text() == "of another"
+    # Nothing is lost: what is on record is not scored again.
+    there.unlink()
+    said = score_file(recorded, source, target, max_refused=1)
+    assert (said.resumed_rows, said.refused) == (25, n_bad)
+    assert len(read_log(log)) == 25 - n_bad
 
 
 @pytest.mark.parametrize("kept", [True, False])

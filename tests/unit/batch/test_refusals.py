@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from batch_rows import raw, read, recording, refusals_on_record, write
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from asfitted import FittedModel, read_log
 from asfitted.batch import score_file
 from asfitted.batch.refusals import Limit
+from asfitted.contract import Column, Conform, DataContract
 from asfitted.errors import ConfigError, ContractViolation, OutputViolation, Violation
 from asfitted.scoring.scorer import Scorer
 
@@ -98,6 +102,42 @@ def test_keys_of_refused_rows_follow_the_field_policy(
     assert one["keys"]["id"].startswith("hmac-sha256:")
     assert strict.recorder is not None
     strict.recorder.journal.close()
+
+
+@pytest.mark.parametrize("action", ["keep", "hash"])
+def test_keys_of_refused_rows_are_written_as_those_on_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    monkeypatch.setenv("ASFITTED_HASH_KEY", "k")
+    contract = DataContract(
+        columns={
+            "size": Column(kind="number", max=1),
+            "day": Column(kind="datetime", zone="Europe/Berlin"),
+            "price": Column(kind="number"),
+            "who": Column(kind="category", categories=("a", "z"), unknown="other", other="z"),
+        },
+        keys=("day", "price", "who"),
+    )
+    frame = pd.DataFrame(
+        {
+            "size": [0.0, 1.0, 9.0, 9.0],
+            "day": [date(2026, 7, 1), date(2026, 7, 2)] * 2,
+            "price": [Decimal("1.50"), Decimal(2)] * 2,
+            "who": ["a", "b"] * 2,
+        }
+    )
+    pipeline = make_pipeline(Conform(contract), LogisticRegression())
+    pipeline.fit(frame[["size"]].head(2), [0, 1])
+    names = dict.fromkeys(contract.keys, action)
+    model = recording(FittedModel(pipeline), tmp_path / "log", **names)
+    frame.to_parquet(tmp_path / "in.parquet")
+    score_file(model, tmp_path / "in.parquet", tmp_path / "out.csv", max_refused=2)
+    said = [one["keys"] for one in lines(tmp_path / "out.refused.jsonl")]
+    assert said == read_log(tmp_path / "log")["keys"].tolist()
+    if action == "keep":
+        assert said[1] == {"day": "2026-07-01T22:00:00.000000Z", "price": 2.0, "who": "b"}
+    assert model.recorder is not None
+    model.recorder.journal.close()
 
 
 @pytest.mark.parametrize(

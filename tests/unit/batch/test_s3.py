@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from batch_rows import raw, read, recording, write
 from test_resume import HERE, assert_same_as_calm, large
@@ -229,6 +230,66 @@ def test_a_dry_run_leaves_nothing(
     assert not log.exists() or left(log) == []
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_dry_run_fetches_the_rows_that_it_looks_at(
+    recorded: FittedModel, client: Any, bucket: str, tmp_path: Path, ending: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    noise = np.random.default_rng(0)
+    frame = raw(30_000).assign(id=lambda rows: [f"\n{noise.bytes(99).hex()}" for _ in rows.index])
+    frame.loc[[3, 1_200], "colour"] = "blue"
+    here = write(frame, tmp_path / f"in.{ending}")
+    source = upload(client, bucket, f"in/a.{ending}", here)
+    upload(client, bucket, f"in/b.{ending}", write(raw(0), tmp_path / f"none.{ending}"))
+    asked: list[int] = []
+    get = Bucket._get
+
+    def counting(self: Bucket, key: str, tag: str, start: int = 0, n: int | None = None) -> Any:
+        found = get(self, key, tag, start, n)
+        read = found["Body"].read
+
+        def counted(amount: int | None = None) -> bytes:
+            content: bytes = read(amount)
+            asked.append(len(content))
+            return content
+
+        found["Body"].read = counted
+        return found
+
+    monkeypatch.setattr(Bucket, "_get", counting)
+    for place in (source, f"s3://{bucket}/in"):
+        said = score_file(recorded, place, tmp_path / "out.csv", max_refused=1, dry_run=True)
+        assert (said.rows, said.answered, said.refused) == (1_000, 999, 1)
+        assert 0 < sum(asked) < here.stat().st_size / 2
+        asked.clear()
+        with pytest.raises(ContractViolation, match=r"colour: 1 of 1000 .* \(rows 3\)") as caught:
+            score_file(recorded, place, tmp_path / "out.csv", dry_run=True)
+        assert source in str(caught.value)
+        asked.clear()
+    (tmp_path / "torn").write_bytes(here.read_bytes()[: -here.stat().st_size // 2])
+    torn = upload(client, bucket, f"torn.{ending}", tmp_path / "torn")
+    if ending == "parquet":
+        with pytest.raises(ConfigError, match="not readable as Parquet") as unread:
+            score_file(recorded, torn, tmp_path / "out.csv", dry_run=True)
+        assert unread.value.where == torn
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_bucket_that_is_not_there_is_told_before_a_row_is_answered(
+    recorded: FittedModel, log: Path, client: Any, bucket: str, tmp_path: Path, overwrite: bool
+) -> None:
+    here = write(raw(3), tmp_path / "in.csv")
+    for dry_run in (False, True):
+        options = {"overwrite": overwrite, "dry_run": dry_run}
+        with pytest.raises(ConfigError, match="NoSuchBucket"):
+            score_file(recorded, here, "s3://no-such-bucket/a.csv", **options)
+    there = upload(client, bucket, "a.csv", here)
+    if not overwrite:
+        with pytest.raises(ConfigError, match="there already"):
+            score_file(recorded, here, there, dry_run=True)
+    assert not log.exists() or len(read_log(log)) == 0
+
+
 def test_places_that_cannot_be(
     recorded: FittedModel, log: Path, client: Any, bucket: str, tmp_path: Path
 ) -> None:
@@ -248,8 +309,9 @@ def test_places_that_cannot_be(
         (inside, inside, None, "part of the input"),
     ]
     for source, target, refused, match in cases:
-        with pytest.raises(ConfigError, match=match):
+        with pytest.raises(ConfigError, match=match) as caught:
             score_file(recorded, source, target, refused=refused)
+        assert caught.value.where.startswith(("s3://", str(tmp_path)))
     assert not log.exists() or left(log) == []
 
 

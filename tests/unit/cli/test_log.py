@@ -264,6 +264,33 @@ def test_a_key_that_no_record_has_is_named_with_those_there_are(run, log, comman
     assert "has a key" not in err
 
 
+def test_a_key_whose_name_holds_an_equals_sign_stands_in_quotes(run, log, tmp_path) -> None:
+    with Journal(log) as journal:
+        batch = dict.fromkeys(("request_id", "batch_id", "model_digest", "contract_digest"), "x")
+        for value in ("c", "=d"):
+            journal.append(
+                Batch(
+                    **batch, received_at=START, scored_at=START, model_name="m", model_version="",
+                    inputs=[{}], outputs=[{"prediction": 1}], findings=[[]],
+                    keys=[{'a="b': value}], params={}, latency_us=1, source="batch",
+                )
+            )  # fmt: skip
+    for value in ("c", "=d"):
+        _, out, _ = run("query", "--folder", log, "--json", "--key", f'"a=""b"={value}')
+        assert [each["keys"] for each in json.loads(out)["records"]] == [{'a="b': value}]
+    erase = ["erase", "--folder", log, "--reason", "r", "--yes", "--json"]
+    code, out, _ = run(*erase, "--key", '"a=""b"=c')
+    assert code == 0
+    assert json.loads(out)["counts"]["predictions"] == 1
+
+
+@pytest.mark.parametrize("command", [["query"], ["erase", "--reason", "r", "--yes"]])
+def test_two_values_of_a_key_are_not_taken_for_the_last(run, log, command) -> None:
+    code, out, err = run(*command, "--folder", log, "--key", "flight=105", "--key", "flight=106")
+    assert (code, out) == (2, "")
+    assert "--key flight stands there twice: ask once for each value" in err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

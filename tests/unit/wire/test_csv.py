@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import tempfile
 from pathlib import Path
@@ -216,8 +217,14 @@ def test_an_empty_line_in_one_column_may_be_a_value(tmp_path: Path) -> None:
 def test_what_is_no_csv(tmp_path: Path) -> None:
     refused("", tmp_path, "the file is empty")
     refused(b"\xef\xbb\xbf", tmp_path, "the file is empty")
-    refused(b"name\n\xff\xfe\n", tmp_path, "not readable as CSV")
-    refused("name\n\xe4\n".encode("latin-1"), tmp_path, "not readable as CSV")
+    for text in (
+        b"name\n\xff\xfe\n",
+        "name\n\xe4\n".encode("latin-1"),
+        gzip.compress(b"name\na\n"),
+    ):
+        error = refused(text, tmp_path, "not readable as CSV: not UTF-8")
+        assert error.where.endswith(".csv")
+        assert error.mend == "write it as UTF-8, and not packed"
     refused('name\n"a"b\n', tmp_path, "not readable as CSV")
     error = refused('name\na\n"b', tmp_path, "not readable as CSV")
     assert error.where.endswith("line 3")
@@ -284,6 +291,17 @@ def test_a_body_that_cannot_be_read(body: bytes, code: str) -> None:
         read_csv_body(body, CONTRACT, 3)
     assert caught.value.code == code
     assert caught.value.status == (413 if code == "too_many_rows" else 400)
+
+
+def test_a_body_without_a_header_is_refused_where_other_columns_are_ignored() -> None:
+    lax = CONTRACT.model_copy(update={"extra_columns": "ignore"})
+    with pytest.raises(RequestRefused, match="no name in the first line") as caught:
+        read_csv_body(b"canary,7\ncanary,8\n", lax, 3)
+    assert caught.value.code == "no_header"
+    assert "canary" not in str(caught.value)
+    assert read_csv_body(b"name,other\na,7\n", lax, 3).n_rows == 1
+    # Where they are not, the contract's own refusal says it.
+    assert read_csv_body(b"canary,7\ncanary,8\n", CONTRACT, 3).n_rows == 1
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
