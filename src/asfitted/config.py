@@ -163,7 +163,9 @@ class Log(_Section):
     on_failure: Literal["refuse", "answer"] = "refuse"
 
     @model_validator(mode="after")
-    def _holds_no_secret(self) -> Log:
+    def _holds_no_secret_and_no_home(self) -> Log:
+        if "~" in Path(self.folder).parts:
+            raise ValueError("a ~ in log.folder, which only a shell understands: write it out")
         if re.search(r"://[^@]*:[^@]+@|[?&]password=", self.sink or ""):
             raise ValueError(
                 f"a password in log.sink; leave it to PGPASSWORD or ~/.pgpass, "
@@ -213,10 +215,11 @@ class Config(_Section):
         sink = override or self.log.sink
         if override or sink is None:
             return sink
-        if re.match(r"sqlite(\+\w+)?:///", sink):
+        if re.match(r"(mlflow\+)?sqlite(\+\w+)?:///", sink):
             scheme, _, path = sink.partition(":///")
             return f"{scheme}:///{self.resolve(path)}"
-        return sink if re.match(r"[A-Za-z][\w+.-]+:/", sink) else str(self.resolve(sink))
+        # What looks like a URL and is none shall not become a folder of that name.
+        return sink if re.match(r"[A-Za-z][\w+.-]+:|mlflow\+", sink) else str(self.resolve(sink))
 
     def model(self, name: str) -> Model:
         """Return what is said about the model `name`: nothing, where it is not named."""

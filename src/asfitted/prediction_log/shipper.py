@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,14 @@ from asfitted.errors import AsfittedError, StoreUnavailable, without_secrets
 from asfitted.prediction_log.place import journal_files, make_folder
 from asfitted.prediction_log.reader import warn
 from asfitted.prediction_log.shipping_compaction import Compactor
-from asfitted.prediction_log.shipping_journals import damage, look, next_rows, writer_of
+from asfitted.prediction_log.shipping_journals import (
+    READ_ERRORS,
+    damage,
+    ends,
+    look,
+    next_rows,
+    writer_of,
+)
 from asfitted.prediction_log.shipping_lock import REMOVAL_LOCK, FolderLock
 from asfitted.prediction_log.shipping_removal import finish_removals, remove_shipped
 from asfitted.prediction_log.shipping_state import Progress, ShippingState
@@ -29,8 +36,8 @@ DAY_S = 86_400.0
 
 # What one call to a sink may hold, besides its last row.
 _MAX_BYTES = 8 * 2**20
-# Calls for one journal until it is looked for new journals, and for shipped ones to
-# delete: both must come to pass where rows are written as fast as they are shipped.
+# Calls for one journal until it is looked for shipped ones to delete: that must come to
+# pass however much there is to ship.
 _ROUNDS = 64
 _SEQUENCE_AT = {table: columns.index("sequence") for table, columns in TABLES.items()}
 
@@ -86,6 +93,7 @@ class Shipper:
         # How a journal looked when all of it was shipped: unchanged, it is not opened again.
         self._looks: dict[str, tuple[int, ...]] = {}
         self._drained: set[str] = set()
+        self._progress: dict[str, Progress] = {}
         self._problems: dict[str, str] = {}
         name = public_name(sink)
         with contextlib.ExitStack() as stack:
@@ -96,7 +104,6 @@ class Shipper:
                 self._state = ShippingState(self.folder, name)
                 stack.callback(self._state.close)
                 finish_removals(self.folder, self._state)
-                self._progress = self._state.progress()
             except (OSError, sqlite3.Error) as error:
                 raise _unavailable(error, str(self.folder)) from error
             stack.callback(self._drop_sink)
@@ -124,6 +131,9 @@ class Shipper:
         until: float | None = None,
     ) -> int:
         """Send all that is on record now, in the order of each journal.
+
+        What is written meanwhile is for the next time: it comes to an end where rows are
+        written as fast as the sink takes them.
 
         Parameters
         ----------
@@ -154,10 +164,11 @@ class Shipper:
             if self.is_lost():
                 raise StoreUnavailable("the log's folder was moved away", str(self.folder))
             sent, more = 0, True
+            last = {path: _ends(path) for path in self._changed()}
             while more:
                 # While rows are taken out of the log none may be on its way to the sink.
                 with contextlib.closing(FolderLock(self.folder, REMOVAL_LOCK)):
-                    rows, more = self._pass(ended, full_only)
+                    rows, more = self._pass(ended, full_only, last)
                 sent += rows
             return sent
         except Exception as error:
@@ -174,21 +185,43 @@ class Shipper:
                 raise
             raise failure from error
 
-    def _pass(self, ended: Callable[[], bool], full_only: bool) -> tuple[int, bool]:
-        """Go round the journals; return how many rows were sent, and whether to go on."""
+    def _changed(self) -> dict[Path, tuple[int, ...]]:
+        """Return the journals that are not as they were when all of them was shipped."""
         looks = {path: look(path) for path in journal_files(self.folder)}
-        changed = [path for path, seen in looks.items() if self._looks.get(path.name) != seen]
-        if not changed:
-            self._remove_shipped()
-            return 0, False
-        sink, sent, left = self._connected(), 0, set[Path]()
+        self._forget({path.name for path in looks})
+        return {path: seen for path, seen in looks.items() if self._looks.get(path.name) != seen}
+
+    def _forget(self, there: set[str]) -> None:
+        """Keep nothing about journals that are there no more."""
+        self._drained &= there
+        for name in self._looks.keys() - there:
+            del self._looks[name]
+        for writer in self._progress.keys() - {writer_of(Path(name)) for name in there}:
+            del self._progress[writer]
+
+    def _pass(
+        self,
+        ended: Callable[[], bool],
+        full_only: bool,
+        last: Mapping[Path, Mapping[Table, int]],
+    ) -> tuple[int, bool]:
+        """Go round the journals; return how many rows were sent, and whether to go on.
+
+        `last` says which journals, and the last number of each table where that is known.
+        """
+        changed = {p: seen for p, seen in self._changed().items() if p in last} if last else {}
         busy = [(path, table) for path in changed for table in TABLES]
+        sent, left = 0, set[Path]()
+        sink = self._connected() if busy else None
         for _ in range(_ROUNDS):
             again = []
-            for path, table in busy:  # one call each in turn: no journal waits for another's end
+            # One call each in turn: no journal waits for another's end.
+            for place, (path, table) in enumerate(busy):
                 if ended():
-                    return sent, False
-                rows, whole = self._step(sink, path, table, full_only)
+                    again += busy[place:]
+                    break
+                assert sink is not None
+                rows, whole = self._step(sink, path, table, full_only, last[path].get(table))
                 sent += rows
                 if rows:
                     again.append((path, table))
@@ -196,16 +229,23 @@ class Shipper:
                     left.add(path)
             busy = again
         left.update(path for path, _ in busy)
-        self._looks = {p.name: seen for p, seen in looks.items() if seen and p not in left}
-        self._drained = {path.name for path in looks if path not in left}
+        self._looks |= {path.name: seen for path, seen in changed.items() if seen}
+        for path in left:
+            self._looks.pop(path.name, None)
+        self._drained -= {path.name for path in left}
+        self._drained |= {path.name for path in changed if path not in left}
         self._remove_shipped()
-        return sent, bool(busy)
+        return sent, bool(busy) and not ended()
 
-    def _step(self, sink: Sink, path: Path, table: Table, full_only: bool) -> tuple[int, bool]:
+    def _step(
+        self, sink: Sink, path: Path, table: Table, full_only: bool, end: int | None
+    ) -> tuple[int, bool]:
         """Send one call's rows; return how many, and whether nothing is left behind."""
         writer = writer_of(path)
-        progress = self._progress.get(writer, Progress())
-        rows, error = next_rows(path, table, progress.last(table), sink.batch_rows, _MAX_BYTES)
+        progress = self._progress.get(writer) or self._state.progress_of(writer)
+        rows, error = next_rows(
+            path, table, progress.last(table), sink.batch_rows, _MAX_BYTES, up_to=end
+        )
         self._note(path, error)
         if not rows or (full_only and len(rows) < sink.batch_rows):
             return 0, not rows and error is None
@@ -286,6 +326,13 @@ class Shipper:
 
     def _remove_shipped(self) -> None:
         remove_shipped(self.folder, self._state, self._keep_us, self._drained, self._on_problem)
+
+
+def _ends(path: Path) -> Mapping[Table, int]:
+    # What keeps it from being read is told when its rows are.
+    with contextlib.suppress(*READ_ERRORS):
+        return ends(path) or {}
+    return {}
 
 
 def _unavailable(error: Exception, where: str) -> StoreUnavailable:

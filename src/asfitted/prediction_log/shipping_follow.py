@@ -15,6 +15,8 @@ from asfitted.prediction_log.shipper import DAY_S, Shipper
 _POLL_S = 1.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
 _LAST_PASS_S = 5.0
+# Then it is looked for new journals, which shall not wait for the end of a long backlog.
+_LONGEST_PASS_S = 60.0
 
 _log = logging.getLogger("asfitted.prediction_log")
 
@@ -40,7 +42,8 @@ def follow(shipper: Shipper, stop: threading.Event) -> AsfittedError | None:
         pause_s = _POLL_S
         linger = time.monotonic() - full_at < shipper.linger_s
         try:
-            shipper.ship(stop=stop, full_only=linger)
+            until = time.monotonic() + _LONGEST_PASS_S
+            shipper.ship(stop=stop, full_only=linger, until=until)
             failures = 0
             if not linger:
                 full_at = time.monotonic()

@@ -27,6 +27,7 @@ from asfitted.prediction_log.tables import (
 # and os.h: they never change, since old and new versions share files.
 _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
 _TICK_NS = 2_000_000_000
+_MAX_SEQUENCE = 2**63 - 1
 
 READ_ERRORS = (NotReadable, sqlite3.Error, OSError)
 
@@ -37,9 +38,9 @@ def writer_of(path: Path) -> str:
 
 
 def next_rows(
-    path: Path, table: Table, after: int, max_rows: int, max_bytes: int
+    path: Path, table: Table, after: int, max_rows: int, max_bytes: int, *, up_to: int | None = None
 ) -> tuple[list[Row], Exception | None]:
-    """Return the rows of `table` after a sequence number, in order.
+    """Return the rows of `table` after a sequence number, up to another, in order.
 
     The file is open only here, never while a sink is waited for: a reader that stays
     keeps the writer's WAL from being used again.
@@ -53,7 +54,11 @@ def next_rows(
         What kept the rows behind them from being read.
     """
     columns = ", ".join(TABLES[table])
-    sql = f"SELECT {columns} FROM {table} WHERE sequence > ? ORDER BY sequence LIMIT ?"
+    sql = (
+        f"SELECT {columns} FROM {table} WHERE sequence > ? AND sequence <= ? "
+        "ORDER BY sequence LIMIT ?"
+    )
+    last = up_to if up_to is not None else _MAX_SEQUENCE
     rows: list[Row] = []
     size = 0
     try:
@@ -62,7 +67,7 @@ def next_rows(
                 return [], None
             # A byte that is no UTF-8 is one row's damage, not the whole file's.
             connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
-            for row in connection.execute(sql, [after, max_rows]):
+            for row in connection.execute(sql, [after, last, max_rows]):
                 rows.append(row)
                 size += sum(len(value) for value in row if isinstance(value, str))
                 if size >= max_bytes:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from asfitted.prediction_log.place import journal_files, journal_path
+from asfitted.prediction_log.place import SUFFIX, journal_files
 from asfitted.prediction_log.shipping_journals import (
     READ_ERRORS,
     ends,
@@ -37,12 +38,12 @@ def remove_shipped(
     on_problem : callable
         Called with a sentence for a journal that should be deleted and cannot be.
     """
-    now, of_writer = now_us(), state.progress()
-    for path in journal_files(folder):
+    now = now_us()
+    for path in [path for path in journal_files(folder) if path.name in drained]:
         writer = writer_of(path)
-        progress = of_writer.get(writer, Progress())
+        progress = state.progress_of(writer)
         since = progress.completed_at
-        if path.name not in drained or (since is not None and since + keep_us > now):
+        if since is not None and since + keep_us > now:
             continue
         try:
             if not _is_shipped(path, progress):
@@ -59,9 +60,11 @@ def remove_shipped(
 
 def finish_removals(folder: Path, state: ShippingState) -> None:
     """Delete what a kill left of journals that were being deleted."""
-    for writer, progress in state.progress().items():
-        if progress.removed_at is not None:
-            remove(journal_path(folder, writer))
+    # By what is there: a log remembers all journals that it ever had.
+    left = {re.sub(r"(-wal|-shm|-journal)$", "", path.name) for path in folder.glob("journal-*")}
+    for path in [folder / name for name in left if name.endswith(SUFFIX)]:
+        if state.progress_of(writer_of(path)).removed_at is not None:
+            remove(path)
 
 
 def _is_shipped(path: Path, progress: Progress) -> bool:

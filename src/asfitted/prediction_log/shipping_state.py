@@ -124,6 +124,7 @@ class ShippingState:
                         # Of an older version, which knew nothing of this table.
                         sql = f"ALTER TABLE shipped ADD COLUMN {table} INTEGER NOT NULL DEFAULT 0"
                         self._connection.execute(sql)
+            self._kept = self._tables()
         except BaseException:
             self._connection.close()
             raise
@@ -134,15 +135,22 @@ class ShippingState:
 
     def progress(self) -> dict[str, Progress]:
         """Return the progress of every journal by its writer."""
-        tables = self._tables()
-        columns = ", ".join(("writer", "completed_at", "removed_at", *tables))
-        sql = f"SELECT {columns} FROM shipped WHERE sink = ?"
-        return {
-            writer: Progress(completed_at, removed_at, dict(zip(tables, rows, strict=True)))
-            for writer, completed_at, removed_at, *rows in self._connection.execute(
-                sql, [self.sink]
+        return dict(self._selected("sink = ?", self.sink))
+
+    def progress_of(self, writer: str) -> Progress:
+        """Return the progress of one journal."""
+        return dict(self._selected("sink = ? AND writer = ?", self.sink, writer)).get(
+            writer, Progress()
+        )
+
+    def _selected(self, condition: str, *values: str) -> Iterator[tuple[str, Progress]]:
+        columns = ", ".join(("writer", "completed_at", "removed_at", *self._kept))
+        sql = f"SELECT {columns} FROM shipped WHERE {condition}"
+        for writer, completed_at, removed_at, *rows in self._connection.execute(sql, values):
+            yield (
+                writer,
+                Progress(completed_at, removed_at, dict(zip(self._kept, rows, strict=True))),
             )
-        }
 
     def _tables(self) -> list[Table]:
         """Return the tables whose progress the file keeps."""

@@ -84,13 +84,16 @@ class LogStats:
         """Age of the oldest of them, in seconds."""
         return max((writer.backlog_s for writer in self.writers), default=0.0)
 
+    def totals(self) -> dict[str, int]:
+        """Return the sums over all writers."""
+        return {name: sum(getattr(writer, name) for writer in self.writers) for name in _TOTALS}
+
     def as_dict(self) -> dict[str, Any]:
         """Return everything as one object for JSON."""
-        totals = {name: sum(getattr(writer, name) for writer in self.writers) for name in _TOTALS}
         return {
             "stats_version": STATS_VERSION,
             "sink": self.sink,
-            **totals,
+            **self.totals(),
             "backlog_s": self.backlog_s,
             "last_shipped_at_us": self.status.shipped_at,
             "last_failed_at_us": self.status.failed_at,
@@ -219,7 +222,9 @@ def as_prometheus(stats: LogStats) -> str:
     >>> print(as_prometheus(LogStats("file:///log", [], Status())).splitlines()[2])
     asfitted_log_answered_rows{sink="file:///log"} 0
     """
-    whole = stats.as_dict()
+    totals: dict[str, float] = {
+        **stats.totals(), "backlog_s": stats.backlog_s, "failures": stats.status.failures
+    }  # fmt: skip
     problems = sum(writer.problem is not None for writer in stats.writers)
     figures = [
         ("answered_rows", "Predictions that were given, without a record too.", "answered"),
@@ -233,7 +238,7 @@ def as_prometheus(stats: LogStats) -> str:
         ("lost_journals", "Journals that are gone and were not shipped to the end.", "lost"),
         ("ship_failures", "Calls of the sink that failed since the last that did not.", "failures"),
     ]
-    values = [(name, text, whole[key]) for name, text, key in figures]
+    values = [(name, text, totals[key]) for name, text, key in figures]
     values.append(("unreadable_journals", "Journals that cannot be read.", problems))
     for name, text, moment in (
         ("last_shipped", "When the sink last took rows", stats.status.shipped_at),

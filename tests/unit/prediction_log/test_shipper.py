@@ -465,31 +465,103 @@ def test_what_does_not_fill_a_call_may_wait(folder, url) -> None:
         assert shipper.ship() == 3
 
 
-def test_a_shipped_journal_is_deleted_while_another_never_ends(folder, url) -> None:
+def test_a_shipped_journal_is_deleted_while_another_takes_long(folder, url) -> None:
     with Journal(folder) as closed:
         closed.append(batch(1))
     first = journal_files(folder)[0]
     calls: list[bool] = []
-    stop = threading.Event()
-    with Journal(folder) as endless:
-        endless.append(batch(1))
+    with Journal(folder) as long:
+        long.append(batch(1000))
+
+        def opened(url: str) -> Faulty:
+            sink = Faulty(url)
+            sink.before = lambda table, rows: calls.append(first.exists())
+            return sink
+
+        with Shipper(folder, url, keep_shipped_s=0, open_sink=opened) as shipper:
+            assert shipper.ship() == 1001
+    assert calls[0]
+    assert not calls[-1]
+
+
+def test_it_ends_where_rows_are_written_as_fast_as_they_are_shipped(folder, url) -> None:
+    with Journal(folder) as journal:
+        ids = journal.append(batch(10))
 
         def opened(url: str) -> Faulty:
             sink = Faulty(url)
 
             def before(table: Table, rows: Sequence[Row]) -> None:
-                calls.append(first.exists())
-                endless.append(batch(1))
-                if len(calls) == 200:
-                    stop.set()
+                ids.extend(journal.append(batch(10)))
+                with Journal(folder) as another:  # and so do processes that come and go
+                    ids.extend(another.append(batch(1)))
 
             sink.before = before
             return sink
 
+        with Shipper(folder, url, open_sink=opened) as shipper:
+            # The two calls of what was there; what came meanwhile is not forgotten.
+            assert shipper.ship() == 10
+            assert shipper.ship() > 10
+    with Shipper(folder, url) as shipper:
+        shipper.ship()
+    assert sorted(r["prediction_id"] for r in in_sink(url)) == sorted(ids)
+
+
+def test_a_pass_that_runs_out_of_time_deletes_what_is_shipped(folder, url) -> None:
+    with Journal(folder) as closed:
+        closed.append(batch(1))
+    stop = threading.Event()
+    calls: list[int] = []
+
+    def opened(url: str) -> Faulty:
+        sink = Faulty(url)
+
+        def after(table: Table, rows: Sequence[Row]) -> None:
+            calls.append(len(rows))
+            if len(calls) == 5:
+                stop.set()
+
+        sink.after = after
+        return sink
+
+    with Journal(folder) as long:
+        long.append(batch(1000))
         with Shipper(folder, url, keep_shipped_s=0, open_sink=opened) as shipper:
-            shipper.ship(stop=stop)
-    assert calls[0]
-    assert not calls[-1]
+            assert shipper.ship(stop=stop) == 1 + 4 * 7
+            assert len(journal_files(folder)) == 1
+            stop.clear()
+            assert shipper.ship() == 1000 - 4 * 7
+    assert len(in_sink(url)) == 1001
+
+
+def test_journals_of_long_ago_cost_nothing(folder, url, monkeypatch) -> None:
+    with Journal(folder) as journal:
+        journal.append(batch(2))
+        with Shipper(folder, url) as shipper:
+            shipper.ship()
+        with closing(sqlite3.connect(folder / "shipping.sqlite")) as state:
+            state.execute(
+                "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 5000) "
+                "INSERT INTO shipped (sink, writer, predictions, removed_at) "
+                "SELECT sink, 'gone-' || x, 3, 1 FROM shipped, n"
+            )
+            state.commit()
+        made: list[str] = []
+        selected = ShippingState._selected
+
+        def counted(self, condition: str, *values: str):
+            for found in selected(self, condition, *values):
+                made.append(found[0])
+                yield found
+
+        monkeypatch.setattr(ShippingState, "_selected", counted)
+        with Shipper(folder, url) as shipper:
+            journal.append(batch(1))
+            assert shipper.ship() == 1
+            shipper.ship()
+        assert len(made) < 10
+        assert log_stats(folder, url).as_dict()["shipped"] == 5000 * 3 + 3
 
 
 def test_a_big_backlog_goes_in_small_calls(folder, url) -> None:

@@ -22,7 +22,7 @@ from asfitted.prediction_log.place import journal_files
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.shipper import Shipper
 from asfitted.prediction_log.shipping_stats import log_stats
-from asfitted.prediction_log.sinks import sink_records, sql
+from asfitted.prediction_log.sinks import sink_records, sql_engine
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and limits")
 
@@ -300,7 +300,7 @@ def test_a_locked_table_is_a_sink_that_is_down(
     tmp_path, postgres, database, monkeypatch, limit
 ) -> None:
     ids = three_shipped_and_two_waiting(tmp_path, database)
-    monkeypatch.setattr(sql, f"_{limit.upper()}_TIMEOUT", "200ms")
+    monkeypatch.setattr(sql_engine, f"_{limit.upper()}_TIMEOUT", "200ms")
     with Shipper(tmp_path, database) as shipper:
         with locked(postgres, database):
             with pytest.raises(StoreUnavailable, match=f"{limit} timeout"):

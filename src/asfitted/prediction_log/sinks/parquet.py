@@ -13,6 +13,8 @@ import pyarrow as pa
 from asfitted.errors import StoreUnavailable
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.sinks.parquet_files import (
+    MERGED,
+    Part,
     day_of,
     named,
     part_name,
@@ -35,6 +37,8 @@ from asfitted.prediction_log.tables import TABLES, TIME_OF, Table
 _DAY_US = 86_400_000_000
 # How often files may vanish under a reader, merged by a compaction, until it gives up.
 _ATTEMPTS = 20
+# Partitions of which it is remembered what they hold: those of a day, and some late ones.
+_FOLDERS_KNOWN = 256
 
 
 class ParquetSink:
@@ -57,6 +61,8 @@ class ParquetSink:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        # By folder and writer the last number that was there: see `_is_new`.
+        self._last: dict[str, dict[str, int]] = {}
 
     def write(self, table: Table, rows: Sequence[Row]) -> None:
         """See `Sink.write`; of several files each is written whole or not at all."""
@@ -74,18 +80,44 @@ class ParquetSink:
             ]
         except (OverflowError, TypeError, UnicodeError) as error:
             raise RowsRefused(str(error)) from error
-        if placed:
+        if not placed:
+            return
+        try:
             with self.errors(), self.store.writing():
                 for folder, by, group in placed:
                     self._add(table, folder, by, group)
+        except BaseException:
+            # What was put without an answer may be there.
+            self._last.clear()
+            raise
+
+    def _is_new(self, folder: str, writer: str, first: int) -> bool:
+        """Whether no file can hold a row of `writer` from the number `first` on.
+
+        A folder is listed for that once, and not for each file that is added: a day has
+        thousands. A writer's numbers come from one shipper, or from the writer itself;
+        where two are at work all the same, a row may be in two files, which `read` and
+        the next compaction know.
+        """
+        if folder not in self._last:
+            if len(self._last) >= _FOLDERS_KNOWN:
+                self._last.clear()
+            last = self._last[folder] = {}
+            for part in parts_among(self.store.files(folder)):
+                last[part.writer] = max(part.last, last.get(part.writer, 0))
+        last = self._last[folder]
+        return first > max(last.get(writer, 0), last.get(MERGED, 0))
 
     def _add(self, table: Table, folder: str, writer: str, rows: list[Row]) -> None:
         """Write what no file holds of `rows`, which are of one writer and partition."""
         sequence_at = TABLES[table].index("sequence")
+        is_new = self._is_new(folder, writer, min(row[sequence_at] for row in rows))
         for attempt in range(1, _ATTEMPTS):
             numbers = [row[sequence_at] for row in rows]
-            parts = parts_among(self.store.files(folder))
-            near = [part for part in parts if part.may_hold(writer, min(numbers), max(numbers))]
+            near: list[Part] = []
+            if not (is_new and attempt == 1):
+                parts = parts_among(self.store.files(folder))
+                near = [part for part in parts if part.may_hold(writer, min(numbers), max(numbers))]
             there = ids_in(self.store, table, near)
             if there is None:
                 continue
@@ -99,6 +131,8 @@ class ParquetSink:
             mark = str(attempt) if attempt > 1 else ""
             name = part_name(writer, min(numbers), max(numbers), mark)
             if self.store.put(f"{folder}/{name}", to_bytes(as_arrow(table, rows))):
+                last = self._last[folder]
+                last[writer] = max(*numbers, last.get(writer, 0))
                 return
         raise self._restless(folder)
 

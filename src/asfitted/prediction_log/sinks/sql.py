@@ -9,10 +9,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from asfitted.errors import ConfigError, StoreUnavailable, without_secrets
+from asfitted.errors import StoreUnavailable, without_secrets
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.sinks.protocol import Row, RowsRefused
-from asfitted.prediction_log.sinks.sql_schema import TABLE_OF, migrate
+from asfitted.prediction_log.sinks.sql_engine import engine_of, is_sqlite, reading
+from asfitted.prediction_log.sinks.sql_schema import TABLE_OF, is_current, migrate
 from asfitted.prediction_log.sinks.urls import public_name
 from asfitted.prediction_log.tables import (
     COLUMNS_OF,
@@ -25,12 +26,11 @@ from asfitted.prediction_log.tables import (
 )
 
 _FETCH_ROWS = 1_000
-_SQLITE_BUSY_S = 30
-# A server that is gone without a word, by a cut cable, is given up after half a minute.
-_POSTGRESQL = {"connect_timeout": 10, "tcp_user_timeout": 30_000, "application_name": "asfitted"}
-# A table that somebody has locked is given up after that time, and a statement that a
-# server works on without an end: sorting and indexing a big table take minutes.
-_LOCK_TIMEOUT, _STATEMENT_TIMEOUT = "30s", "15min"
+_NO_PRIVILEGE = "42501"
+_RIGHTS = (
+    "grant its user INSERT and SELECT on the four tables, SELECT on asfitted_alembic_version, "
+    "and TEMPORARY on the database; see docs/prediction_log.md"
+)
 
 
 class SqlSink:
@@ -54,34 +54,10 @@ class SqlSink:
 
     def __init__(self, url: str) -> None:
         self.name = public_name(url)
-        try:
-            given = sa.make_url(url)
-            if given.drivername == "postgresql":
-                given = given.set(drivername="postgresql+psycopg")
-            self._sqlite = given.get_backend_name() == "sqlite"
-            in_memory = given.database in (None, "", ":memory:")
-            self._file = Path(str(given.database)) if self._sqlite and not in_memory else None
-            if self._sqlite:
-                options: dict[str, Any] = {
-                    "timeout": _SQLITE_BUSY_S,
-                    "isolation_level": None,
-                    "check_same_thread": False,
-                }
-            else:
-                options = {n: v for n, v in _POSTGRESQL.items() if n not in given.query}
-            # One connection: the shipper is one thread, and a server's are few.
-            self._engine = sa.create_engine(
-                given, connect_args=options, pool_size=1, max_overflow=1, poolclass=sa.QueuePool
-            )
-        except sa.exc.ArgumentError as error:
-            raise ConfigError("the sink's URL is none", self.name) from error
-        except ModuleNotFoundError as error:
-            mend = "pip install 'asfitted[postgres]'" if error.name == "psycopg" else ""
-            raise ConfigError(f"the sink needs {error.name}", self.name, mend) from error
-        if self._sqlite:
-            _transactions_of_sqlite(self._engine)
-        elif "options" not in given.query:
-            _transactions_of_postgresql(self._engine)
+        self._engine = engine_of(url)
+        self._reading = reading(self._engine)
+        self._sqlite = is_sqlite(self._engine)
+        self._file = Path(str(self._engine.url.database)) if self._sqlite else None
         self._ready = False
 
     def write(self, table: Table, rows: Sequence[Row]) -> None:
@@ -102,7 +78,11 @@ class SqlSink:
                 _copy(connection, table, rows)
 
     def read(self, query: Query) -> Iterator[Row]:
-        """See `Sink.read`; rows are fetched a thousand at a time."""
+        """See `Sink.read`; rows are fetched a thousand at a time.
+
+        Nobody waits for whoever reads, however long that is: PostgreSQL keeps old rows, and
+        of SQLite, whose readers keep writers out, each thousand is a question of its own.
+        """
         if self._file is not None and not self._file.exists():
             # Looking makes no database.
             if not self._file.parent.is_dir():
@@ -110,16 +90,43 @@ class SqlSink:
             return
         target = TABLE_OF[query.table]
         order = [target.c[name] for name in (TIME_OF[query.table], "writer", "sequence")]
+        # The last tells apart what has one number twice, so that no page ends between equals.
+        order.append(target.c[ID_OF[query.table]])
         select = sa.select(target).order_by(
             *(column.desc() if query.newest_first else column.asc() for column in order)
         )
         for name, operator, value in query.conditions():
             select = select.where(_condition(target.c[name], operator, value))
-        with self._errors("cannot be read"), self._engine.begin() as connection:
-            self._migrated(connection)
-            streamed = connection.execution_options(yield_per=_FETCH_ROWS)
-            for row in streamed.execute(select):
+        with self._errors("cannot be read", writing=False):
+            self._demand_tables()
+            yield from (
+                self._pages(select, order, query.newest_first)
+                if self._sqlite
+                else self._streamed(select)
+            )
+
+    def _streamed(self, select: sa.Select[Any]) -> Iterator[Row]:
+        with self._reading.begin() as connection:
+            for row in connection.execution_options(yield_per=_FETCH_ROWS).execute(select):
                 yield tuple(row)
+
+    def _pages(
+        self, select: sa.Select[Any], order: Sequence[sa.Column[Any]], newest_first: bool
+    ) -> Iterator[Row]:
+        places = [list(select.selected_columns.keys()).index(column.name) for column in order]
+        page = select.limit(_FETCH_ROWS)
+        while True:
+            with self._reading.begin() as connection:
+                rows = [tuple(row) for row in connection.execute(page)]
+            yield from rows
+            if len(rows) < _FETCH_ROWS:
+                return
+            last = [rows[-1][place] for place in places]
+            here, there = sa.tuple_(*order), sa.tuple_(*map(sa.literal, last))
+            after = here < there if newest_first else here > there
+            # Said of the time alone too, which has an index.
+            edge = order[0] <= last[0] if newest_first else order[0] >= last[0]
+            page = select.where(edge, after).limit(_FETCH_ROWS)
 
     def rewrite(self, table: Table, query: Query, change: Callable[[Row], Row | None]) -> int:
         """See `Sink.rewrite`; a thousand rows in each transaction, in the order of the ids.
@@ -162,9 +169,18 @@ class SqlSink:
         """Close the connections; a later call would open new ones."""
         self._engine.dispose()
 
+    def _demand_tables(self) -> None:
+        """Make the tables before a read, which shall hold no lock and may have no right to."""
+        if not self._ready:
+            with self._reading.begin() as connection:
+                self._ready = is_current(connection)
+        if not self._ready:
+            with self._engine.begin() as connection:
+                self._migrated(connection)
+
     def _migrated(self, connection: sa.Connection) -> None:
         if not self._ready:
-            migrate(connection)
+            migrate(connection, self.name)
             # Should this transaction fail, the next call looks again.
             sa.event.listen(connection, "commit", self._is_ready, once=True)
 
@@ -172,56 +188,28 @@ class SqlSink:
         self._ready = True
 
     @contextlib.contextmanager
-    def _errors(self, what: str = "does not take records") -> Iterator[None]:
+    def _errors(
+        self, what: str = "does not take records", *, writing: bool = True
+    ) -> Iterator[None]:
         """Tell what a row is to blame for from what the database is."""
         driver: Any = self._engine.dialect.loaded_dbapi
+        of_rows = (
+            driver.DataError, driver.IntegrityError, sa.exc.DataError, sa.exc.IntegrityError,
+            OverflowError, UnicodeError,
+        )  # fmt: skip
         try:
             yield
-        except (driver.DataError, driver.IntegrityError, OverflowError, UnicodeError) as error:
-            raise RowsRefused(_first_line(error)) from error
-        except (sa.exc.DataError, sa.exc.IntegrityError) as error:
-            raise RowsRefused(_first_line(error.orig or error)) from error
-        except (sa.exc.SQLAlchemyError, driver.Error, OSError) as error:
+        except (sa.exc.SQLAlchemyError, driver.Error, OSError, *of_rows) as error:
+            cause: Any = getattr(error, "orig", None) or error
+            if writing and isinstance(error, of_rows):
+                raise RowsRefused(_first_line(cause)) from error
             # The connection may be in any state: the next call begins with a new one.
             self._engine.dispose()
             self._ready = False
-            cause = getattr(error, "orig", None) or error
-            raise StoreUnavailable(f"the sink {what}: {_first_line(cause)}", self.name) from error
-
-
-def _transactions_of_sqlite(engine: sa.Engine) -> None:
-    """Let a transaction hold its DDL too, and keep two writers from deadlock.
-
-    The driver's own BEGIN comes late and not before DDL. Without WAL, since one
-    file may have several writers here: SQLite before 3.51.3 can lose frames then.
-    """
-
-    def connected(connection: Any, _record: Any) -> None:
-        connection.execute("PRAGMA synchronous = EXTRA")
-        # What is erased is overwritten, not only unlinked.
-        connection.execute("PRAGMA secure_delete = ON")
-
-    def begun(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    sa.event.listen(engine, "connect", connected)
-    sa.event.listen(engine, "begin", begun)
-
-
-def _transactions_of_postgresql(engine: sa.Engine) -> None:
-    """Let no transaction wait without an end for a lock that somebody else holds.
-
-    By transaction: a pooler takes no options, and would give a session's to others.
-    """
-
-    def begun(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(
-            "SELECT set_config('lock_timeout', %s, true), "
-            "set_config('statement_timeout', %s, true)",
-            (_LOCK_TIMEOUT, _STATEMENT_TIMEOUT),
-        )
-
-    sa.event.listen(engine, "begin", begun)
+            mend = _RIGHTS if getattr(cause, "sqlstate", "") == _NO_PRIVILEGE else ""
+            raise StoreUnavailable(
+                f"the sink {what}: {_first_line(cause)}", self.name, mend
+            ) from error
 
 
 def _copy(connection: sa.Connection, table: Table, rows: Sequence[Row]) -> None:

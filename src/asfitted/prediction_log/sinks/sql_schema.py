@@ -86,15 +86,31 @@ TABLE_OF: Mapping[Table, sa.Table] = {
 }
 
 
-def migrate(connection: sa.Connection) -> None:
+def is_current(connection: sa.Connection) -> bool:
+    """Whether the tables are those of `HEAD`."""
+    return _current(connection) == HEAD
+
+
+def migrate(connection: sa.Connection, where: str) -> None:
     """Bring the tables to `HEAD`, in the transaction of `connection`.
 
     Raises
     ------
     ConfigError
-        Where a newer Asfitted has moved them on.
+        Where a newer Asfitted has moved them on, or they are not ours; where the
+        database cannot hold every text.
     """
-    if connection.dialect.name == "postgresql":
+    postgresql = connection.dialect.name == "postgresql"
+    if postgresql:
+        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
+        if encoding != "UTF8":
+            raise ConfigError(
+                f"the sink's database is encoded in {encoding}, which has not every letter",
+                where, "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
+            )  # fmt: skip
+    if is_current(connection):
+        return
+    if postgresql:
         connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
     current = _current(connection)
     if current == HEAD:
@@ -102,8 +118,16 @@ def migrate(connection: sa.Connection) -> None:
     if current is not None and current > HEAD:
         raise ConfigError(
             f"the sink's tables are at version {current}, and this Asfitted knows {HEAD}",
-            mend="upgrade Asfitted",
-        )
+            where, "upgrade Asfitted",
+        )  # fmt: skip
+    taken = [table for table in TABLE_OF if sa.inspect(connection).has_table(table)]
+    if current is None and taken:
+        raise ConfigError(
+            f"the sink's database has a table {taken[0]} that is not Asfitted's", where,
+            "name another database"
+            + ", or let its user have a schema of its own: "
+            "CREATE SCHEMA asfitted; ALTER ROLE … SET search_path = asfitted" * postgresql,
+        )  # fmt: skip
     from alembic import command
     from alembic.config import Config
 

@@ -15,6 +15,8 @@ _MEND = (
     "sqlite:///path, postgresql+psycopg://host/database, or, for Parquet files, "
     "s3://bucket/prefix, a folder, or mlflow+ and the URI of a tracking server"
 )
+# `sqlite:log.sqlite`, `mlflow+databricks`: a mistake, which as a folder would take records.
+_LIKE_A_URL = r"[A-Za-z][A-Za-z0-9+.-]+:|mlflow\+"
 
 
 def open_sink(url: str) -> Sink:
@@ -77,6 +79,17 @@ def _refuse_ambiguous(url: str) -> None:
             public_name(url),
             "write them as %40, %2F, %3F and %23",
         )
+    if not _scheme(url) and re.match(_LIKE_A_URL, url):
+        raise ConfigError(
+            "the sink is neither a URL nor, it seems, a folder", public_name(url),
+            f"{_MEND}; of a folder that is called so: ./ before it",
+        )  # fmt: skip
+    path = local_path(url)
+    if path is not None and "~" in path.parts:
+        raise ConfigError(
+            "the sink's path has a ~, which only a shell understands", public_name(url),
+            "write the home folder out",
+        )  # fmt: skip
     if _scheme(url) == "file" and authority not in {"", "localhost"}:
         raise ConfigError("a file:// URL names a host", public_name(url), "file:///folder")
     try:

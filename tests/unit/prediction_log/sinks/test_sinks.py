@@ -18,6 +18,7 @@ from asfitted.errors import StoreUnavailable
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.sinks import RowsRefused, open_sink, sql_schema, urls
 from asfitted.prediction_log.sinks.conformance import prediction
+from asfitted.prediction_log.sinks.disk import DiskStore
 from asfitted.prediction_log.tables import TABLES
 
 
@@ -48,6 +49,44 @@ def test_parquet_sent_again_keeps_the_very_same_file(tmp_path) -> None:
     sink.write("predictions", rows[1:3])
     assert files(tmp_path) == before
     assert len(before) == 1
+
+
+def test_parquet_lists_a_folder_once_and_not_for_each_file(tmp_path, monkeypatch) -> None:
+    with closing(open_sink(str(tmp_path))) as sink:
+        listed: list[str] = []
+        list_files = DiskStore.files
+        monkeypatch.setattr(
+            DiskStore, "files", lambda self, at: [listed.append(at), *list_files(self, at)][1:]
+        )
+        for n in range(1, 20):
+            sink.write("predictions", [prediction("a", n)])
+            sink.write("predictions", [prediction(f"b{n}", 1)])
+        assert len(listed) == 1
+        # What may be there is looked for all the same, also where another one wrote it.
+        open_sink(str(tmp_path)).write("predictions", [prediction("a", 20), prediction("a", 21)])
+        both = [row for row in sink.read(Query()) if row[-3] == "a" and row[-2] >= 20]
+        sink.write("predictions", both)
+        sink.write("predictions", [row for row in sink.read(Query()) if row[-3] == "a"])
+    assert len(files(tmp_path)) == 39
+
+
+def test_parquet_looks_anew_after_an_answer_that_was_lost(tmp_path, monkeypatch) -> None:
+    rows = [prediction("a", n) for n in range(1, 5)]
+    with closing(open_sink(str(tmp_path))) as sink:
+        sink.write("predictions", rows[:1])
+        put = DiskStore.put
+
+        def lost(self, name: str, content: bytes) -> bool:
+            put(self, name, content)
+            raise StoreUnavailable("the answer was lost")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(DiskStore, "put", lost)
+            with pytest.raises(StoreUnavailable):
+                sink.write("predictions", rows[1:3])
+        sink.write("predictions", rows[1:])
+    found = ds.dataset(tmp_path / "predictions", format="parquet").to_table()
+    assert sorted(found["sequence"].to_pylist()) == [1, 2, 3, 4]
 
 
 def test_parquet_removes_what_a_killed_writer_left(tmp_path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from asfitted.config import Log
+from asfitted.config import Log, load_config
 from asfitted.errors import AsfittedError, ConfigError, StoreUnavailable, without_secrets
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.shipper import Shipper
@@ -40,6 +40,18 @@ def test_a_password_that_is_not_escaped_is_refused_unshown(url: str) -> None:
         (f"postgresql+psycopg://me:{SECRET}@[::1/db", "the sink's URL is none"),
         (f"mlflow+https://me:{SECRET}@[bad/x", "the sink's URL is none"),
         ("file://host/folder", "names a host"),
+        # Gone with the process, and the journals after some days.
+        ("sqlite://", "names none"),
+        ("sqlite:///", "names none"),
+        ("sqlite:///:memory:", "names none"),
+        ("sqlite:///file:log?mode=memory&uri=true", "names none"),
+        ("sqlite:log.sqlite", "neither a URL nor"),
+        ("s3:bucket/prefix", "neither a URL nor"),
+        ("mlflow+http//host", "neither a URL nor"),
+        ("mlflow+databricks", "neither a URL nor"),
+        ("~/predictions", "only a shell understands"),
+        ("sqlite:///~/log.sqlite", "only a shell understands"),
+        ("postgresql+psycopg2://host/db", r"does not know the driver postgresql\+psycopg2"),
     ],
 )
 def test_what_is_no_url_is_refused(url: str, says: str) -> None:
@@ -88,3 +100,18 @@ def test_reading_makes_no_database(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(StoreUnavailable, match="folder is not there"):
         list(sink_records(f"sqlite:///{tmp_path}/typo/sink.sqlite"))
+
+
+def test_what_looks_like_a_url_is_no_path_of_the_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "registry_config.yaml"
+
+    def sink_of(sink: str) -> str | None:
+        file.write_text(f"schema_version: 1\nlog: {{sink: '{sink}'}}\n")
+        return load_config(file).log_sink()
+
+    for mistake in ("sqlite:log.sqlite", "mlflow+databricks"):
+        assert sink_of(mistake) == mistake
+    assert sink_of("mlflow+sqlite:///mlflow.db") == f"mlflow+sqlite:///{tmp_path}/mlflow.db"
+    assert sink_of("log") == str(tmp_path / "log")
+    with pytest.raises(ValueError, match=r"a ~ in log\.folder"):
+        Log(folder="~/log")
