@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from asfitted._version import __version__
+from asfitted.cli.output import nobody_reads, whole_stdout
 from asfitted.errors import AsfittedError
 
 # MLflow takes seconds to import: a command's module is imported when it is called.
@@ -28,6 +29,10 @@ _COMMANDS = {
     "serve": ("asfitted.cli.model", "Verify a model's files, then serve it."),
     "versions": ("asfitted.cli.model", "Print what this environment is made of."),
 }
+
+
+# As a shell says of a process that SIGPIPE ended.
+_NOBODY_READS = 141
 
 
 class _LazyGroup(click.Group):
@@ -53,8 +58,11 @@ def cli() -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with the code of the error, if there is one."""
+    whole_stdout()
     try:
         code: Any = cli.main(args=argv, prog_name="asfitted", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except AsfittedError as error:
         click.echo(f"{type(error).__name__}: {error}", err=True)
         sys.exit(error.exit_code)
@@ -64,4 +72,9 @@ def main(argv: list[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
+    except (BrokenPipeError, SystemExit):
+        # click and rich exit with 1, the code of a bug, when nobody reads on: `| head`.
+        if not nobody_reads():
+            raise
+        sys.exit(_NOBODY_READS)
     sys.exit(code if isinstance(code, int) else 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -17,7 +18,7 @@ from asfitted.cli.log_remove import erase, prune, removals
 from asfitted.cli.log_ship import ship, stats
 from asfitted.errors import ConfigError
 from asfitted.prediction_log.follow import Follower
-from asfitted.prediction_log.joining import with_outcomes
+from asfitted.prediction_log.joining import joined, read_outcomes, with_outcomes
 from asfitted.prediction_log.place import journal_files
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.reader import Record
@@ -53,19 +54,29 @@ def query(limit: int | None, outcomes: bool, **options: Any) -> None:
     """
     form, columns = options["form"] or "table", _columns(options["columns"])
     cut = _TABLE_LIMIT if limit is None and form == "table" else None
+    # The whole log need not fit in memory; the newest of it do.
+    whole = limit is None and cut is None
     # One more than is shown, to know whether that is all.
-    asked = query_from(options, cut + 1 if cut is not None else limit, newest_first=True)
+    asked = query_from(options, cut + 1 if cut is not None else limit, newest_first=not whole)
     if outcomes and asked.table == "refusals":
         raise click.UsageError("--outcomes with --refused: a refused request has no outcome")
     place, problems = place_from(options), Problems()
-    found = list(whole_records(place, asked, on_problem=problems))
-    if outcomes:
-        found = list(with_outcomes(found, place, on_problem=problems))
-    if cut is not None and len(found) > cut:
-        found = found[:cut]
-        click.echo(f"The {cut} newest are shown; --limit, --csv and --json give more.", err=True)
-    _say_if_none(found, options, place)
-    log_output.print_records(found[::-1], form, columns, asked.table)
+    found: Iterable[Record] = whole_records(place, asked, on_problem=problems)
+    if whole and outcomes:
+        known = read_outcomes(place, None, on_problem=problems)
+        found = (joined(record, known) for record in found)
+    elif not whole:
+        newest = list(found)
+        if outcomes:
+            newest = list(with_outcomes(newest, place, on_problem=problems))
+        if cut is not None and len(newest) > cut:
+            newest = newest[:cut]
+            click.echo(
+                f"The {cut} newest are shown; --limit, --csv and --json give more.", err=True
+            )
+        found = newest[::-1]
+    count = log_output.print_records(found, form, columns, asked.table)
+    _say_if_none(count, options, place)
     problems.exit()
 
 
@@ -91,7 +102,7 @@ def tail(count: int, follow: bool, **options: Any) -> None:
         if follower:
             follower.skip()  # before the log is read: what comes in between is there twice
         newest = list(whole_records(place, asked, on_problem=problems))[::-1]
-    _say_if_none(newest, options, place)
+    _say_if_none(len(newest), options, place)
     if follower is None:
         log_output.print_records(newest, form, columns, asked.table)
         problems.exit()
@@ -135,8 +146,8 @@ def _columns(text: str | None) -> list[str]:
     return [name.strip() for name in names if name.strip()]
 
 
-def _say_if_none(found: list[Record], options: dict[str, Any], place: Place) -> None:
-    if found:
+def _say_if_none(count: int, options: dict[str, Any], place: Place) -> None:
+    if count:
         return
     files = len(journal_files(place.folder)) if place.folder is not None else 0
     what = "refused requests" if options["refused"] else "predictions"

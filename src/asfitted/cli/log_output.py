@@ -2,33 +2,63 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import click
 
 from asfitted.cli.log_table import LogTable
-from asfitted.errors import ConfigError
+from asfitted.errors import ConfigError, StoreUnavailable
 from asfitted.prediction_log import words
-from asfitted.prediction_log.csv_rows import write_csv
+from asfitted.prediction_log.exporting import plain, spooled, write_cells
 from asfitted.prediction_log.frame import flat, flat_names
 from asfitted.prediction_log.reader import Record
 from asfitted.prediction_log.tables import TABLES, Table
 
 SCHEMA_VERSION = 1
 
+# What goes to a temporary file beyond: a whole log is printed, too.
+_IN_MEMORY_BYTES = 32 * 1024**2
 
-def print_records(found: Sequence[Record], form: str, columns: list[str], table: Table) -> None:
-    """Print `found`, as one whole, in the form asked for."""
-    if form == "json":
-        click.echo(as_json(_select(found, columns) if columns else found))
-    elif form == "csv":
-        _print_csv(found, columns, table)
-    else:
-        stream(form, columns, whole=True)(found)
+
+def print_records(found: Iterable[Record], form: str, columns: list[str], table: Table) -> int:
+    """Print `found` in the form asked for, as one whole or not at all; return how many they are."""
+    if form == "table":
+        records = list(found)
+        stream(form, columns, whole=True)(records)
+        return len(records)
+    expanded = form == "csv" or bool(columns)
+    rows = (plain(flat(record) if expanded else record) for record in found)
+    out = sys.stdout
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES, mode="w+", encoding="ascii") as spool:
+        # What columns there are is known behind the last record.
+        try:
+            count, kinds = spooled(rows, spool)
+            spool.seek(0)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"the answer cannot be kept meanwhile: {error.strerror or error}",
+                tempfile.gettempdir(),
+                "make room there, or name another folder in TMPDIR",
+            ) from error
+        if columns and count:
+            _demand(columns, flat_names([kinds]))
+        if form == "csv":
+            names = columns or flat_names([kinds]) or list(TABLES[table])
+            write_cells(out, map(json.loads, spool), names)
+        else:
+            lines = (json.dumps(_only(json.loads(line), columns)) if columns else line.rstrip("\n")
+                     for line in spool)  # fmt: skip
+            out.write(f'{{"schema_version": {SCHEMA_VERSION}, "records": [')
+            for number, line in enumerate(lines):
+                out.write(f", {line}" if number else line)
+            out.write("]}\n")
+    out.flush()
+    return count
 
 
 def stream(
@@ -52,26 +82,21 @@ def stream(
 
 def _select(found: Sequence[Record], columns: list[str]) -> list[Record]:
     rows = [flat(record) for record in found]
-    names = flat_names(rows)
+    if rows:
+        _demand(columns, flat_names(rows))
+    return [_only(row, columns) for row in rows]
+
+
+def _demand(columns: list[str], names: list[str]) -> None:
     unknown = [name for name in columns if name not in names]
-    if unknown and rows:
+    if unknown:
         raise ConfigError(
             f"there is no column {unknown[0]!r}", mend=f"there are {', '.join(names)}"
         )
-    return [{name: row.get(name) for name in columns} for row in rows]
 
 
-def _print_csv(found: Sequence[Record], columns: list[str], table: Table) -> None:
-    rows = _select(found, columns) if columns else [flat(record) for record in found]
-    names = columns or flat_names(rows) or list(TABLES[table])
-    out = io.StringIO()
-    write_csv(out, names, ([_cell(row.get(name)) for name in names] for row in rows))
-    click.echo(out.getvalue(), nl=False)
-
-
-def _cell(value: Any) -> Any:
-    value = _plain(value)
-    return json.dumps(value) if isinstance(value, (bool, dict, list)) else value
+def _only(row: Record, columns: list[str]) -> Record:
+    return {name: row.get(name) for name in columns}
 
 
 def _plain(value: Any) -> Any:

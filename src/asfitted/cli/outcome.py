@@ -53,9 +53,9 @@ def add(
     """Join a CSV or Parquet FILE of outcomes with the log, and record what is new.
 
     Rows name their prediction in a column prediction_id, or by --key columns. One bad
-    row, or two that give one prediction different values, and nothing is written. The
-    same outcome again is not written twice; another value than on record is a correction,
-    and the newest counts.
+    row, or two that give one prediction different values or times, and nothing is written.
+    The same outcome again is not written twice; another value or time than on record is a
+    correction, and the newest counts.
     """
     from asfitted.outcomes import add_outcomes
 

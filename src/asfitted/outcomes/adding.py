@@ -51,9 +51,10 @@ class OutcomeReport:
     late : list of int
         Arrived longer than `late_after` after a prediction of theirs was scored.
     duplicates : list of int
-        On record already with the same value; not written again.
+        On record already with the same value and time; not written again.
     corrections : list of int
-        On record already with another value; written, and the newest counts.
+        On record already with another value, or observed at another time; written, and the
+        newest counts.
     written : int
         Rows of which something is new.
     dry_run : bool
@@ -94,8 +95,8 @@ def add_outcomes(
 
     Rows name their prediction in a column ``prediction_id``, or by the values of keys.
     All of them are written or, where one is bad, none; so too where two give one prediction
-    different values. Adding the same again writes nothing; another value than on record is
-    a correction, and the newest counts.
+    different values or times. Adding the same again writes nothing; another value or time
+    than on record is a correction, and the newest counts.
 
     Parameters
     ----------
@@ -274,15 +275,15 @@ class _Adding:
             each.scored_at < self.now_us - self.late_us for each in predictions.values()
         ):
             report.late.append(row)
-        if all(one is not None and same_value(one.value, value) for one in before):
+        if all(one is not None and self._says(one, row) for one in before):
             report.duplicates.append(row)
             return
-        if any(one is not None and not same_value(one.value, value) for one in before):
+        if any(one is not None and not self._says(one, row) for one in before):
             report.corrections.append(row)
         # Hashed under two keys, or as text and number, one key has several spellings.
         by_spelling: dict[Names, Outcome] = {}
         for each, one in zip(mine, before, strict=True):
-            if one is None or not same_value(one.value, value):
+            if one is None or not self._says(one, row):
                 outcome = self._outcome(row, each)
                 spelling = (outcome.prediction_id or "", *map(spelled, outcome.keys.values()))
                 by_spelling.setdefault(spelling, outcome)
@@ -293,8 +294,15 @@ class _Adding:
             known.add(
                 outcome.prediction_id,
                 outcome.keys,
-                Known(self.now, mark, None, outcome.model_name, value),
+                Known(self.now, mark, outcome.observed_at, outcome.model_name, value),
             )
+
+    def _says(self, known: Known, row: int) -> bool:
+        """Whether what is on record is what the row says; without a time it says nothing of it."""
+        observed_at = self.given.observed_at[row]
+        return same_value(known.value, self.given.outcomes[row]) and (
+            observed_at is None or known.observed_at == observed_at
+        )
 
     def _is_early(self, observed_at: datetime | None, of: Iterable[Prediction]) -> bool:
         if observed_at is None:

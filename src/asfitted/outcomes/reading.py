@@ -151,7 +151,7 @@ def read_outcomes(
     given = Given(ids, _rows(key_columns) if keys else [], values, moments)
     conflicts = [] if violations else _conflicts(given)
     if conflicts:
-        what = "values differ from another row's of the same prediction"
+        what = "values or times differ from another row's of the same prediction"
         violations.append(Violation(outcome[0], "conflict", what, tuple(conflicts), len(frame)))
     if violations:
         raise ContractViolation(violations, where, "nothing was written; mend these rows")
@@ -164,7 +164,7 @@ def same_value(a: Any, b: Any) -> bool:
 
 
 def _conflicts(given: Given) -> list[int]:
-    """Return the rows that name one prediction, or the same keys, and differ in the outcome."""
+    """Return the rows of one prediction, or of the same keys, that do not say the same."""
     subjects: Iterable[Any] = (
         given.ids
         if given.ids is not None
@@ -173,11 +173,12 @@ def _conflicts(given: Given) -> list[int]:
     rows_of: dict[Any, list[int]] = {}
     for row, subject in enumerate(subjects):
         rows_of.setdefault(subject, []).append(row)
-    values = given.outcomes
+    values, times = given.outcomes, given.observed_at
     return sorted(
         row
         for rows in rows_of.values()
         if not all(same_value(values[rows[0]], values[row]) for row in rows[1:])
+        or len({times[row] for row in rows} - {None}) > 1
         for row in rows
     )
 

@@ -83,14 +83,14 @@ def export(
     if outcomes:
         known = read_outcomes(place, None, on_problem=strict)
         found = (joined(record, known) for record in found)
-    rows = (_plain(flat(record) if features else record) for record in found)
+    rows = (plain(flat(record) if features else record) for record in found)
     names = [*TABLES[query.table], *(JOINED_COLUMNS if outcomes else ())]
     partial = output.with_name(f".{output.name}.{secrets.token_hex(8)}")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         # What columns there are, and of what kind, is known behind the last record.
         with tempfile.TemporaryFile("w+", dir=output.parent, encoding="ascii") as spool:
-            count, kinds = _spooled(rows, spool)
+            count, kinds = spooled(rows, spool)
             if features and count:
                 names = flat_names([kinds])
             spool.seek(0)
@@ -99,7 +99,7 @@ def export(
                 _write_parquet(partial, lines, {n: kinds.get(n, set()) for n in names}, query)
             else:
                 with partial.open("w", encoding="utf-8", newline="") as file:
-                    (_write_csv if form == "csv" else _write_jsonl)(file, lines, names)
+                    (write_cells if form == "csv" else _write_jsonl)(file, lines, names)
         os.replace(partial, output)
     except OSError as error:
         raise StoreUnavailable(
@@ -111,7 +111,8 @@ def export(
     return count
 
 
-def _plain(row: Record) -> Record:
+def plain(row: Record) -> Record:
+    """Return a record with its times as ISO 8601 with Z."""
     return {
         name: value.isoformat(timespec="microseconds").replace("+00:00", "Z")
         if isinstance(value, datetime)
@@ -120,7 +121,7 @@ def _plain(row: Record) -> Record:
     }
 
 
-def _spooled(rows: Iterable[Record], spool: IO[str]) -> tuple[int, dict[str, set[type]]]:
+def spooled(rows: Iterable[Record], spool: IO[str]) -> tuple[int, dict[str, set[type]]]:
     """Write rows as lines; return how many, and the types of the values of each column."""
     count, kinds = 0, dict[str, set[type]]()
     for row in rows:
@@ -151,7 +152,8 @@ def _write_jsonl(file: IO[str], rows: Iterator[Record], names: list[str]) -> Non
     file.writelines(json.dumps({name: row.get(name) for name in names}) + "\n" for row in rows)
 
 
-def _write_csv(file: IO[str], rows: Iterator[Record], names: list[str]) -> None:
+def write_cells(file: IO[str], rows: Iterable[Record], names: list[str]) -> None:
+    """Write rows as CSV with these columns; what is nested is JSON."""
     write_csv(file, names, ([_cell(row.get(name)) for name in names] for row in rows))
 
 

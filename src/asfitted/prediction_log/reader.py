@@ -122,8 +122,8 @@ def _merged(
                 return
             _, rank, _, row, rows = heapq.heappop(heap)
             push(rank, rows)
-            record = decoded(row, query.table, partial(_told, on_problem, paths[abs(rank)]))
-            if record is not None and query.selects(record):
+            record = selected(row, query, partial(_told, on_problem, paths[abs(rank)]))
+            if record is not None:
                 found += 1
                 yield record
 
@@ -174,6 +174,22 @@ def _rows(
                 yield row
     except (NotReadable, sqlite3.Error, OSError) as error:
         on_problem(f"{path}: {in_words(error)}; records after the damage are missing here")
+
+
+def selected(
+    row: tuple[Any, ...], query: Query, on_problem: Callable[[str], None]
+) -> Record | None:
+    """Return a row as a record, or None where it is damaged, or none that is asked for."""
+    # Mostly it is none: what decides that is decoded first.
+    asked = [*["keys"] * bool(query.key), *["findings"] * (query.finding is not None)]
+    try:
+        names = TABLES[query.table]
+        if asked and not query.selects({n: json.loads(row[names.index(n)]) for n in asked}):
+            return None
+    except (TypeError, ValueError, AttributeError):
+        pass  # damaged, and said to be so below
+    record = decoded(row, query.table, on_problem)
+    return record if record is not None and query.selects(record) else None
 
 
 def decoded(row: tuple[Any, ...], table: Table, on_problem: Callable[[str], None]) -> Record | None:

@@ -160,6 +160,38 @@ def test_two_values_for_one_prediction_in_one_file_are_no_correction(log) -> Non
     assert len(on_record(log)) == 2
 
 
+def test_a_wrong_time_is_mended_alone(log) -> None:
+    ids = predict(log, [1])
+    for observed_at, kind in (
+        (None, "unseen"),
+        ("2026-11-24", "corrections"),
+        ("2026-11-23", "corrections"),
+        ("2026-11-23T00:00:00Z", "duplicates"),
+        (None, "duplicates"),  # it says nothing of the time, and takes none away
+    ):
+        frame = pd.DataFrame({"prediction_id": ids, "outcome": [1], "observed_at": [observed_at]})
+        report = add_outcomes(frame)
+        assert report.duplicates == [0] * (kind == "duplicates")
+        assert report.corrections == [0] * (kind == "corrections")
+    (found,) = read_log(outcomes=True)["outcome_observed_at"]
+    assert found.isoformat() == "2026-11-23T00:00:00+00:00"
+
+
+def test_two_times_for_one_prediction_in_one_file_are_refused(log) -> None:
+    ids = predict(log, [1, 2])
+    times = ["2026-11-24", None, "2026-11-23"]
+    frame = pd.DataFrame({"prediction_id": [ids[0], ids[1], ids[0]], "outcome": 1})
+    with pytest.raises(ContractViolation, match="values or times differ") as caught:
+        add_outcomes(frame.assign(observed_at=times))
+    (violation,) = caught.value.violations
+    assert violation.rows == (0, 2)
+    report = add_outcomes(frame.assign(observed_at=[None, None, "2026-11-23"]))
+    # The time is what a second row may add to the first.
+    assert report.written == 3
+    again = add_outcomes(frame.assign(observed_at=[None, None, "2026-11-23"]))
+    assert again.duplicates == [0, 1, 2]
+
+
 def test_unknown_ones_are_written_and_join_when_the_prediction_comes(log) -> None:
     frame = pd.DataFrame({"customer": [5], "outcome": ["churned"]})
     with pytest.raises(ContractViolation, match="no prediction on record"):

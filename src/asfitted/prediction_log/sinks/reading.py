@@ -9,7 +9,7 @@ from contextlib import closing
 
 from asfitted.errors import StoreUnavailable
 from asfitted.prediction_log.query import Query
-from asfitted.prediction_log.reader import Record, decoded, records, warn
+from asfitted.prediction_log.reader import Record, records, selected, warn
 from asfitted.prediction_log.sinks.protocol import Sink
 from asfitted.prediction_log.sinks.urls import open_sink, public_name
 from asfitted.prediction_log.tables import ID_OF, TIME_OF
@@ -57,8 +57,8 @@ def _matching(sink: Sink, query: Query, on_problem: Callable[[str], None]) -> It
     if query.at_most == 0:
         return
     for row in sink.read(query):
-        record = decoded(row, query.table, on_problem)
-        if record is not None and query.selects(record):
+        record = selected(row, query, on_problem)
+        if record is not None:
             yield record
             found += 1
             if found == query.at_most:
