@@ -152,7 +152,16 @@ def _write_parquet(file: Path, parts: Sequence[Path]) -> None:
     writer: pq.ParquetWriter | None = None
     try:
         for part in _tables(parts):
-            writer = writer or pq.ParquetWriter(file, part.schema)
+            writer = writer or pq.ParquetWriter(
+                # Ids and probabilities do not repeat, as keys and labels may.
+                file,
+                part.schema,
+                use_dictionary=[
+                    field.name
+                    for field in part.schema
+                    if pa.types.is_string(field.type) and field.name != "prediction_id"
+                ],
+            )
             writer.write_table(part)
     finally:
         if writer is not None:
