@@ -189,8 +189,10 @@ def as_recorded(answers: Answers, found: Sequence[Record]) -> tuple[list[str], p
             f"{len(found)} rows of a chunk are on record, and {len(outputs)} are answered now",
             mend="remove the work folder beside the output to begin anew",
         )
-    columns = {
-        name: pd.Series([one["outputs"][name] for one in found], dtype=outputs[name].dtype)
-        for name in outputs.columns
-    }
+    columns = {}
+    for name in outputs.columns:
+        # Of a row that was erased meanwhile the record says nothing any more.
+        both = zip(found, outputs[name].tolist(), strict=True)
+        given = [one["outputs"].get(name, now) for one, now in both]
+        columns[name] = pd.Series(given, dtype=outputs[name].dtype)
     return [one["prediction_id"] for one in found], pd.DataFrame(columns)

@@ -97,9 +97,10 @@ def crew(worker: Worker, jobs: int) -> Iterator[Begin]:
             yield begin
     except BrokenProcessPool as error:
         raise RecordError(
-            "a process of the job was killed",
+            "a process of the job ended before its work was done",
             str(worker.job.folder),
-            "the same command goes on where it was; with less memory, say --jobs 1",
+            "the same command goes on where it was, with --jobs 1 where memory is short; "
+            'a script is a file, and calls this below if __name__ == "__main__":',
         ) from error
 
 

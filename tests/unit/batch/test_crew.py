@@ -151,6 +151,21 @@ def test_nothing_warns_of_a_leak_after_a_kill(artifact, source, tmp_path, sent) 
     assert (process.returncode, said) == (-sent, "")
 
 
+def test_a_script_that_runs_itself_in_each_process_is_told(artifact, source, tmp_path) -> None:
+    (tmp_path / "script.py").write_text(
+        "import sys, asfitted\n"
+        "model = asfitted.load_model(sys.argv[1])\n"
+        "model.score_file(*sys.argv[2:], max_refused='50%', jobs=2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "script.py", artifact, source, "out.parquet"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "RecordError: a process of the job ended before its work was done" in done.stderr
+    assert 'below if __name__ == "__main__":' in done.stderr
+
+
 def test_how_many_there_are(artifact, tmp_path, monkeypatch) -> None:
     model = opened(artifact, tmp_path)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(3)), raising=False)

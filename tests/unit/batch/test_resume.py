@@ -22,7 +22,9 @@ from asfitted.batch import answering, parts, score_file
 from asfitted.batch.job import open_job
 from asfitted.errors import ConfigError, RecordError, StoreUnavailable
 from asfitted.prediction_log import Journal
+from asfitted.prediction_log.removing import erase
 from asfitted.prediction_log.shipper import Shipper
+from asfitted.prediction_log.whole import Place
 
 HERE = Path(__file__).parent
 CONTENT = ["inputs", "outputs", "findings", "keys", "row", "source", "model_digest"]
@@ -254,6 +256,21 @@ def test_what_was_shipped_and_deleted_meanwhile_is_not_recorded_again(
     on_record = read_log(log, sink=url)
     assert len(on_record) == 25
     assert on_record["prediction_id"].tolist() == read(target)["prediction_id"].tolist()
+
+
+def test_a_row_that_was_erased_meanwhile_is_answered_and_stays_erased(
+    model: FittedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target, log = write(raw(), tmp_path / "in.csv"), tmp_path / "out.csv", tmp_path / "log"
+    _interrupted(model, log, source, target, monkeypatch)
+    assert erase(Place(log, None), {"id": "r15"}, reason="r", wait_s=0).counts == {"predictions": 1}
+    said = score_file(recording(model, log), source, target, chunk_rows=10)
+    assert (said.answered, said.resumed_rows) == (25, 10)
+    score_file(recording(model, tmp_path / "calm"), source, tmp_path / "calm.csv")
+    assert answers(target).equals(answers(tmp_path / "calm.csv"))
+    on_record = read_log(log)
+    assert on_record["prediction_id"].tolist() == read(target)["prediction_id"].tolist()
+    assert [n for n, keys in enumerate(on_record["keys"]) if not keys] == [15]
 
 
 def test_a_part_that_somebody_took_away_is_made_anew(
