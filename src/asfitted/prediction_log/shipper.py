@@ -8,6 +8,7 @@ import os
 import sqlite3
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -177,7 +178,8 @@ class Shipper:
             failure = error if isinstance(error, AsfittedError) else None
             if failure is None:
                 if not isinstance(error, (OSError, sqlite3.Error)):
-                    _log.error("the sink is broken", exc_info=error)
+                    trace = "".join(traceback.format_exception(error))
+                    _log.error("the sink is broken\n%s", without_secrets(trace))
                 failure = _unavailable(error, self._state.sink)
             with contextlib.suppress(sqlite3.Error):
                 self._state.failed(failure.what)

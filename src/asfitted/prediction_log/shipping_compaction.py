@@ -21,7 +21,7 @@ _log = logging.getLogger("asfitted.prediction_log")
 
 
 class Compactor:
-    """Calls a sink's ``compact``, where it has one, at most once an hour."""
+    """Calls a sink's ``compact``, where it has one that needs nobody, at most once an hour."""
 
     def __init__(self) -> None:
         self._next = 0.0
@@ -32,7 +32,7 @@ class Compactor:
         What goes wrong is logged and left for the next time: it does not keep new rows
         from being shipped.
         """
-        compact = getattr(sink, "compact", None)
+        compact = getattr(sink, "compact", None) if getattr(sink, "merges_unasked", True) else None
         started = time.monotonic()
         if compact is None or started < self._next:
             return

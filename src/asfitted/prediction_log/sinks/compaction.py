@@ -24,7 +24,19 @@ SMALL_BYTES = 4 * 2**20
 
 
 class MergingParquetSink(ParquetSink):
-    """A sink of Parquet files whose store lets one process at a time merge them."""
+    """A sink of Parquet files whose store lets one process at a time merge them.
+
+    Parameters
+    ----------
+    store : Store
+    merges_unasked : bool, default True
+        Whether a follower may do so by itself; not where a store's `alone` is of one
+        machine only.
+    """
+
+    def __init__(self, store: Store, *, merges_unasked: bool = True) -> None:
+        super().__init__(store)
+        self.merges_unasked = merges_unasked
 
     def compact(self, *, since: str = "", before: str, min_files: int = 2) -> Iterator[int]:
         """Merge small files; see `compact`."""

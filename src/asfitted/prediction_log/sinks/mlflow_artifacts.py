@@ -134,14 +134,13 @@ class MlflowStore:
         mark = hashlib.sha256(self.where.encode()).hexdigest()[:16]
         user = os.getuid() if hasattr(os, "getuid") else ""
         lock = Path(tempfile.gettempdir(), f"asfitted-{user}-{mark}.lock")
-        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+        with self._errors_of_disk():
+            descriptor = _locked(lock)
         try:
-            if sys.platform != "win32":
-                import fcntl
-
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield lambda: None
         finally:
+            # While it is held: who waits for it sees that it is gone and makes another.
+            lock.unlink(missing_ok=True)
             os.close(descriptor)
 
     def close(self) -> None:
@@ -247,16 +246,35 @@ class MlflowStore:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
+        with self._errors_of_disk(), asking_mlflow(self.where):
+            self._ask()
+            yield
+
+    @contextlib.contextmanager
+    def _errors_of_disk(self) -> Iterator[None]:
         try:
-            with asking_mlflow(self.where):
-                self._ask()
-                yield
+            yield
         except OSError as error:
             # Of artifacts that lie in a folder.
             reason = error.strerror or str(error)
             raise StoreUnavailable(
                 f"MLflow's artifacts cannot be reached: {reason}", self.where
             ) from error
+
+
+def _locked(lock: Path) -> int:
+    """Return the descriptor of a file that nobody else has locked, and that has its name."""
+    while True:
+        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+        if sys.platform == "win32":
+            return descriptor
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(lock)):
+                return descriptor
+        os.close(descriptor)
 
 
 def _path(name: str) -> str:

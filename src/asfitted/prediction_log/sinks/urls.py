@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from asfitted.errors import ConfigError
+from asfitted.errors import AsfittedError, ConfigError, StoreUnavailable, without_secrets
 from asfitted.prediction_log.sinks.protocol import ENTRY_POINTS, Sink
 
 _MEND = (
@@ -50,23 +50,41 @@ def open_sink(url: str) -> Sink:
 
         return MergingParquetSink(S3Store(url))
     if scheme.startswith("mlflow+"):
+        from asfitted.prediction_log.sinks.compaction import MergingParquetSink
         from asfitted.prediction_log.sinks.mlflow_artifacts import MlflowStore
-        from asfitted.prediction_log.sinks.parquet import ParquetSink
 
-        return ParquetSink(MlflowStore(url))
+        # Another machine may be at it: somebody has to know that none is.
+        return MergingParquetSink(MlflowStore(url), merges_unasked=False)
     if scheme.partition("+")[0] in {"sqlite", "postgresql"}:
         from asfitted.prediction_log.sinks.sql import SqlSink
 
         return SqlSink(url)
     for entry in entry_points(group=ENTRY_POINTS, name=scheme):
-        sink: Sink = entry.load()(url)
-        return sink
+        return _foreign(entry, url)
     others = sorted({entry.name for entry in entry_points(group=ENTRY_POINTS)})
     raise ConfigError(
         f"there is no sink for {scheme}:",
         public_name(url),
         "; ".join([_MEND, *([f"installed besides: {', '.join(others)}"] if others else [])]),
     )
+
+
+def _foreign(entry: EntryPoint, url: str) -> Sink:
+    """Return a sink of somebody else's, whose faults are told as ours are."""
+    name = public_name(url)
+    try:
+        sink = entry.load()(url)
+    except AsfittedError:
+        raise
+    except Exception as error:
+        said = without_secrets(f"{type(error).__name__}: {error}")
+        raise StoreUnavailable(f"the sink {entry.value} cannot be made: {said}", name) from error
+    if not isinstance(sink, Sink) or sink.batch_rows < 1:
+        raise ConfigError(
+            f"what {entry.value} makes is no sink", name,
+            "see asfitted.prediction_log.sinks.Sink, and run SinkConformance on it",
+        )  # fmt: skip
+    return sink
 
 
 def _refuse_ambiguous(url: str) -> None:

@@ -8,6 +8,7 @@ import socket
 import socketserver
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -23,6 +24,7 @@ from asfitted.errors import StoreUnavailable
 from asfitted.prediction_log import Journal
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.shipper import Shipper
+from asfitted.prediction_log.shipping_compaction import Compactor
 from asfitted.prediction_log.sinks import open_sink, public_name, sink_records
 from asfitted.prediction_log.sinks.conformance import prediction, some_row
 from asfitted.prediction_log.sinks.mlflow_artifacts import EXPERIMENT
@@ -111,6 +113,44 @@ def test_a_changed_row_leaves_no_old_file(mlflow_url) -> None:
         assert sink.rewrite("predictions", Query(), lambda row: None) == 3
         assert list(Path().rglob("*.parquet")) == []
         assert list(sink.read(Query())) == []
+
+
+def test_small_files_become_one_when_somebody_says_so(mlflow_url, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    rows = [prediction(writer, n) for n in range(1, 5) for writer in ("a", "b")]
+    with closing(open_sink(mlflow_url)) as sink:
+        for row in rows:
+            sink.write("predictions", [row])
+        # No follower does: another machine may be at it.
+        Compactor().run(sink, lambda: False)
+        assert len(list(Path().rglob("*.parquet"))) == 8
+        assert sum(sink.compact(before="date=2026-12-31")) == 7
+        assert len(list(Path().rglob("*.parquet"))) == 1
+        assert list(sink.read(Query())) == rows
+        sink.write("predictions", rows)
+        assert len(list(Path().rglob("*.parquet"))) == 1
+    assert not list(tmp_path.glob("*.lock"))
+
+
+LOCKING = """
+import sys, tempfile
+from contextlib import closing
+from asfitted.prediction_log.sinks import open_sink
+tempfile.tempdir = sys.argv[2]
+with closing(open_sink(sys.argv[1])) as sink:
+    for _ in range(200):
+        with sink.store.alone():
+            with open(sys.argv[2] + "/one", "x"):
+                pass
+            __import__("os").unlink(sys.argv[2] + "/one")
+"""
+
+
+def test_one_process_at_a_time_has_the_lock_that_each_of_them_removes(mlflow_url, tmp_path) -> None:
+    command = [sys.executable, "-c", LOCKING, mlflow_url, str(tmp_path)]
+    processes = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait(120) for process in processes] == [0, 0, 0]
+    assert not list(tmp_path.glob("*.lock"))
 
 
 def test_the_name_of_the_sink_names_its_server_and_no_password() -> None:

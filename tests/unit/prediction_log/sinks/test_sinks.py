@@ -13,10 +13,13 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from log_batches import batch
 
-from asfitted.errors import StoreUnavailable
+from asfitted.errors import ConfigError, StoreUnavailable
+from asfitted.prediction_log import Journal
 from asfitted.prediction_log.query import Query
-from asfitted.prediction_log.sinks import RowsRefused, open_sink, sql_schema, urls
+from asfitted.prediction_log.shipper import Shipper
+from asfitted.prediction_log.sinks import RowsRefused, open_sink, sql_schema
 from asfitted.prediction_log.sinks.conformance import prediction
 from asfitted.prediction_log.sinks.disk import DiskStore
 from asfitted.prediction_log.tables import TABLES
@@ -180,20 +183,64 @@ def test_postgres_takes_times_as_times_and_json_as_json(postgres, database) -> N
     assert [str(value) for value in row] == ["2026-11-24 10:30:00.123457", "UA"]
 
 
-class Entry:
-    """An entry point as an installed package has one."""
+THEIRS = """
+from asfitted.errors import StoreUnavailable
+class Sound:
+    batch_rows, linger_s = 10, 0.0
+    def __init__(self, url): self.url = url
+    def write(self, table, rows): raise KeyError("no answer from " + self.url)
+    def read(self, query): return iter([])
+    def rewrite(self, table, query, change): return 0
+    def close(self): pass
+class Empty(Sound): batch_rows = 0
+class Lacking:
+    batch_rows = 10
+    def __init__(self, url): pass
+class Broken:
+    def __init__(self, url): raise ValueError("cannot reach " + url)
+"""
 
-    def load(self) -> object:
-        return lambda url: ("made of", url)
+
+@pytest.fixture
+def theirs(tmp_path, monkeypatch) -> None:
+    """A package that is installed and brings sinks."""
+    home = tmp_path / "site-packages"
+    about = home / "theirs-1.0.dist-info"
+    about.mkdir(parents=True)
+    (home / "their_sinks.py").write_text(THEIRS)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    names = ["sound = their_sinks:Sound", "empty = their_sinks:Empty",
+             "lacking = their_sinks:Lacking", "broken = their_sinks:Broken",
+             "absent = no_such_module:Sink"]  # fmt: skip
+    (about / "entry_points.txt").write_text("\n".join(["[asfitted.sinks]", *names]))
+    monkeypatch.syspath_prepend(str(home))
 
 
-def test_a_third_party_adds_a_scheme(monkeypatch) -> None:
-    asked: list[dict[str, str]] = []
+def test_a_third_party_adds_a_scheme(theirs) -> None:
+    assert open_sink("sound://host/place").url == "sound://host/place"
+    with pytest.raises(ConfigError, match="no sink for nobodys:") as unknown:
+        open_sink("nobodys://host")
+    assert "installed besides: absent, broken, empty, lacking, sound" in unknown.value.mend
 
-    def entry_points(**conditions: str) -> list[Entry]:
-        asked.append(conditions)
-        return [Entry()]
 
-    monkeypatch.setattr(urls, "entry_points", entry_points)
-    assert open_sink("mine://host/place") == ("made of", "mine://host/place")
-    assert asked == [{"group": "asfitted.sinks", "name": "mine"}]
+@pytest.mark.parametrize("scheme", ["empty", "lacking"])
+def test_what_is_no_sink_is_refused(theirs, scheme) -> None:
+    with pytest.raises(ConfigError, match="makes is no sink"):
+        open_sink(f"{scheme}://host")
+
+
+def test_a_third_partys_errors_are_told_without_the_password(theirs, tmp_path, caplog) -> None:
+    with pytest.raises(StoreUnavailable, match="cannot reach broken://host") as failed:
+        open_sink("broken://me:s3cret@host")
+    with pytest.raises(StoreUnavailable, match="no_such_module"):
+        open_sink("absent://me:s3cret@host")
+    with Journal(tmp_path) as journal:
+        journal.append(batch())
+    with (
+        Shipper(tmp_path, "sound://me:s3cret@host") as shipper,
+        pytest.raises(StoreUnavailable, match="no answer from sound://host"),
+    ):
+        shipper.ship()
+    # With the place in their code, for whoever mends it.
+    assert "their_sinks.py" in caplog.text
+    assert "s3cret" not in f"{failed.value} {caplog.text}"
