@@ -67,7 +67,7 @@ def show(file: Path) -> None:
     loaded = DataContract.load(file)
     table = Table(title=str(loaded))
     for heading in ("column", "kind", "missing", "rules", "meaning, why"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")  # half a name is none
     for name, column in loaded.columns.items():
         _add_row(
             table, name, f"{column.kind} (key)" if name in loaded.keys else column.kind, column
@@ -136,7 +136,7 @@ def diff(old: Path, new: Path, as_json: bool) -> int:
         if changes:
             table = Table()
             for heading in ("where", "rule", "was", "now", "compatible", "why"):
-                table.add_column(heading)
+                table.add_column(heading, overflow="fold")
             for change in changes:
                 verdict = "yes" if change.compatible else "NO"
                 was, now = _short(change.was), _short(change.now)

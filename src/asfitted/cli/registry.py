@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stdout
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from asfitted.config import load_config
@@ -99,7 +99,7 @@ def _show(decision: Decision, as_json: bool) -> None:
         click.echo(json.dumps(decision.to_json(), allow_nan=False))
         return
     console = Console(highlight=False)
-    table = Table("gate", "verdict", "reason")
+    table = Table("gate", "verdict", Column("reason", overflow="fold"))
     for verdict in decision.verdicts:
         word = Text("pass", "green") if verdict.passed else Text("refuse", "bold red")
         table.add_row(Text(verdict.gate), word, Text(verdict.reason))

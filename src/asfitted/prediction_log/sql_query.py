@@ -48,7 +48,7 @@ def sql(place: Place, statement: str, *, on_problem: Callable[[str], None] = war
     ConfigError
         Where DuckDB is not installed, or the statement is none that it takes.
     StoreUnavailable
-        Where the sink does not answer and there are no journals.
+        Where the sink does not answer and there are no journals, or there is no room.
     """
     try:
         import duckdb
@@ -59,13 +59,14 @@ def sql(place: Place, statement: str, *, on_problem: Callable[[str], None] = war
     asked = [name for name in TABLES if re.search(rf"\b{name}\b", statement, re.IGNORECASE)]
     with tempfile.TemporaryDirectory(prefix="asfitted-sql-") as folder:
         path = str(Path(folder) / "log.duckdb")
-        with duckdb.connect(path) as file:
-            file.execute("SET TimeZone = 'UTC'")
-            for table in TABLES:
-                columns = ", ".join(f'"{n}" {_type(n, k)}' for n, k in COLUMNS_OF[table].items())
-                file.execute(f"CREATE TABLE {table} ({columns})")
-                if table in asked:
-                    _load(file, place, table, on_problem)
+        try:
+            with duckdb.connect(path) as file:
+                _copy(file, place, asked, on_problem)
+        except duckdb.Error as error:
+            raise StoreUnavailable(
+                f"the log cannot be copied for DuckDB: {error}", tempfile.gettempdir(),
+                "make room there, or name another folder in TMPDIR",
+            ) from error  # fmt: skip
         safe: dict[str, Any] = {
             "enable_external_access": "false",
             "autoload_known_extensions": "false",
@@ -99,6 +100,17 @@ def _distinct(names: Sequence[str]) -> list[str]:
             own = f"{name}_{n}"
         found.append(own)
     return found
+
+
+def _copy(
+    file: Any, place: Place, asked: Sequence[Table], on_problem: Callable[[str], None]
+) -> None:
+    file.execute("SET TimeZone = 'UTC'")
+    for table in TABLES:
+        columns = ", ".join(f'"{n}" {_type(n, k)}' for n, k in COLUMNS_OF[table].items())
+        file.execute(f"CREATE TABLE {table} ({columns})")
+        if table in asked:
+            _load(file, place, table, on_problem)
 
 
 def _load(file: Any, place: Place, table: Table, on_problem: Callable[[str], None]) -> None:

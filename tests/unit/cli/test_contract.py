@@ -361,6 +361,19 @@ def test_diff_as_a_table(data: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert (ran.code, ran.out) == (0, "changes: 0, incompatible for callers: 0\n")
 
 
+def test_no_name_is_cut_short_where_the_output_is_narrow(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    files = [tmp_path / "old.yaml", tmp_path / "new.yaml"]
+    for file, bound in zip(files, (1, 2), strict=True):
+        file.write_text(f"columns: {{scheduled_departure: {{kind: number, max: {bound}}}}}")
+    for ran in (Ran(capsys, "diff", *files), Ran(capsys, "show", files[0])):
+        first_cells = [line.strip("│").split("│")[0].strip() for line in ran.out.splitlines()]
+        assert "scheduled_departure" in "".join(first_cells)
+        assert "…" not in ran.out
+
+
 @pytest.mark.parametrize("which", [0, 1])
 def test_diff_of_a_file_that_is_none(
     which: int, data: Path, capsys: pytest.CaptureFixture[str]

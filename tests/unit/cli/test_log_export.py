@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import resource
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
@@ -252,6 +253,19 @@ def test_sql_reads_and_nothing_else(run, log, tmp_path, statement) -> None:
     assert "secret\n" not in err.replace("secret.csv", "")
     assert {file.name for file in tmp_path.iterdir()} == {"log", "secret.csv"}
     assert run("sql", "select count(*) as n from predictions", "--csv")[1] == "n\n1\n"
+
+
+def test_sql_without_room_for_its_copy_says_where(log) -> None:
+    put(log, ROWS)
+    done = subprocess.run(
+        [sys.executable, "-m", "asfitted", "log", "sql", "select * from predictions"],
+        capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, 4_000)),
+    )  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    assert "cannot be copied for DuckDB" in done.stderr
+    assert "TMPDIR" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_sql_without_duckdb_says_what_to_install(log) -> None:
