@@ -5,14 +5,20 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import pickle
+import multiprocessing
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
+from pathlib import Path
 
-from asfitted import _processes
+import asfitted
 from asfitted.batch.job import MOST_IN_FLIGHT, hold_crew_lock
 from asfitted.batch.parts import About
 from asfitted.batch.refusals import Reasons
@@ -24,21 +30,12 @@ from asfitted.scoring import FittedModel
 Result = tuple[About, Reasons]
 Begin = Callable[[Chunk, int], Future[Result]]
 
-# From here on it pays to start a process, which imports and loads the model once more.
+# From here on it pays to load the model once more for each process.
 WORTH_ROWS = 300_000
 # So many chunks are begun for a process that is about to finish one.
 _AHEAD = 2
 
-
-@dataclass(frozen=True)
-class _Setup:
-    """What another process needs to be a `Worker`: it loads its own model, and records itself."""
-
-    worker: Worker
-    again: Callable[[], FittedModel]
-    records: bool
-    level: int
-
+_HOME = str(Path(asfitted.__file__).parents[1])
 
 _mine: Worker | None = None
 
@@ -57,10 +54,10 @@ def size_of(jobs: int | None, total: int, model: FittedModel) -> int:
     # Windows has not the lock that a killed crew is waited for by.
     if model.again is None or sys.platform == "win32":
         return 1
-    if jobs is None and total < WORTH_ROWS:
-        # One that was started ahead has nothing to import any more.
-        return 2 if _processes.is_ahead() else 1
-    return jobs or _processes.processors()
+    if jobs is None:
+        jobs = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        jobs = jobs if total >= WORTH_ROWS else 1
+    return jobs
 
 
 @contextlib.contextmanager
@@ -76,25 +73,35 @@ def crew(worker: Worker, jobs: int) -> Iterator[Begin]:
         return
     again = worker.model.again
     assert again is not None
+    recorder = worker.recorder
+    # Neither travels: each process loads its own, and writes a journal of its own.
     bare = replace(worker, model=None, recorder=None, job=replace(worker.job, lock=-1))  # type: ignore[arg-type]
-    level = logging.getLogger().level
-    # As bytes: it goes with each chunk, and is read once.
-    setup = pickle.dumps(_Setup(bare, again, worker.recorder is not None, level))
     others = jobs - 1
     at_once = min(others + _AHEAD, MOST_IN_FLIGHT - 1)
+    pool = ProcessPoolExecutor(
+        others,
+        # A fork would copy OpenMP's threads as they are at that moment, and hang.
+        multiprocessing.get_context("spawn"),
+        _begin,
+        (bare, again, recorder is not None, logging.getLogger().level),
+    )
+    # A process takes over this one's path, on which the model's own code comes first,
+    # with the Asfitted that saved it.
+    sys.path.insert(0, _HOME)
     theirs: list[Future[Result]] = []
 
     def begin(chunk: Chunk, refused: int) -> Future[Result]:
         theirs[:] = [future for future in theirs if not future.done()]
         if len(theirs) == at_once:
             return _done(worker.do(chunk, refused))
-        theirs.append(pool.submit(_do, setup, replace(chunk, conformed=None), refused))
+        theirs.append(pool.submit(_do, replace(chunk, conformed=None), refused))
         return theirs[-1]
 
     try:
-        with _processes.pool(others) as pool:
-            _processes.start(pool, others, _begin, setup)
-            yield begin
+        with _no_interrupt():
+            for _ in range(others):
+                pool.submit(_ready)
+        yield begin
     except BrokenProcessPool as error:
         raise RecordError(
             "a process of the job ended before its work was done",
@@ -102,6 +109,24 @@ def crew(worker: Worker, jobs: int) -> Iterator[Begin]:
             "the same command goes on where it was, with --jobs 1 where memory is short; "
             'a script is a file, and calls this below if __name__ == "__main__":',
         ) from error
+    finally:
+        sys.path.remove(_HOME)
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Keep Ctrl-C, which a terminal sends to all of them, from processes that start inside.
+
+    They end with this one, which it reaches when it leaves here.
+    """
+    # Its start would let the signal through again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _done(result: Result) -> Future[Result]:
@@ -110,22 +135,31 @@ def _done(result: Result) -> Future[Result]:
     return future
 
 
-def _begin(pickled: bytes) -> Worker:
-    """Return this process's worker; the first call makes it."""
+def _begin(worker: Worker, again: Callable[[], FittedModel], records: bool, level: int) -> None:
     global _mine
-    if _mine is None:
-        setup: _Setup = pickle.loads(pickled)
-        logging.basicConfig(format="%(levelname)s %(message)s", level=setup.level)
-        hold_crew_lock(setup.worker.job.folder)
-        model = setup.again()
-        recorder = model.recorder if setup.records else None
-        if recorder is not None:
-            recorder = replace(recorder, source="batch")
-        _mine = replace(setup.worker, model=model, recorder=recorder)
-        # Else the collector walks through all modules and the model, chunk after chunk.
-        gc.freeze()
-    return _mine
+    sys.path.remove(_HOME)
+    logging.basicConfig(format="%(levelname)s %(message)s", level=level)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    hold_crew_lock(worker.job.folder)
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    model = again()
+    recorder = replace(model.recorder, source="batch") if records and model.recorder else None
+    _mine = replace(worker, model=model, recorder=recorder)
+    # Else the collector walks through all modules and the model, chunk after chunk.
+    gc.freeze()
 
 
-def _do(setup: bytes, chunk: Chunk, refused: int) -> Result:
-    return _begin(setup).do(chunk, refused)
+def _ready() -> None:
+    """Do nothing, as the first thing: so a process begins before there is something to do."""
+
+
+def _do(chunk: Chunk, refused: int) -> Result:
+    assert _mine is not None
+    return _mine.do(chunk, refused)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent was killed: nobody would know of its answers."""
+    wait([parent])
+    os._exit(1)

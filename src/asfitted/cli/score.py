@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import json
 import logging
 import os
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from asfitted import _processes
 from asfitted.cli.score_progress import showing
-
-# So much takes longer to score than a process takes to load the model, once it has
-# imported what it needs.
-_WORTH_BYTES = {".csv": 8 << 20, ".parquet": 2 << 20}
 
 
 @click.command()
@@ -41,8 +34,7 @@ _WORTH_BYTES = {".csv": 8 << 20, ".parquet": 2 << 20}
 @click.option(
     "--jobs",
     type=click.IntRange(1),
-    help="Processes that answer.  [default: two for files from a few MB on, one per "
-    "processor from 300,000 rows on]",
+    help="Processes that answer.  [default: one per processor from 300,000 rows on]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace outputs that are there.")
 @click.option("--dry-run", is_flag=True, help="Look at the first rows of each file, write nothing.")
@@ -69,13 +61,6 @@ def score(
     """
     logging.basicConfig(format="%(levelname)s %(message)s")
     console = Console(stderr=True)
-    # What Python starts beside processes of a job frees what they share when the job is
-    # killed, and then warns of it as a leak.
-    quiet = "ignore:resource_tracker:UserWarning"
-    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), quiet]))
-    if not dry_run and _is_worth_a_process(source, jobs):
-        # It imports while this one does, and loads the model while this one checks.
-        _processes.begin_ahead((jobs or _processes.processors()) - 1, "asfitted.batch.crew")
     with console.status(f"loading {model_uri}, which proves itself first"):
         from asfitted._mlflow import fetch
         from asfitted.batch import score_file
@@ -85,6 +70,10 @@ def score(
         model = open_artifact(
             fetch(model_uri), load_config(config), source="batch", allow_versions=allow_version
         )
+    # What Python starts beside processes of a job frees what they share when the job is
+    # killed, and then warns of it as a leak.
+    quiet = "ignore:resource_tracker:UserWarning"
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), quiet]))
     # Else the collector walks through all modules and the model, chunk after chunk.
     gc.freeze()
     try:
@@ -116,17 +105,3 @@ def score(
     click.echo(f"{counts}, by {called}{version} into {said.output}")
     if said.refused_file is not None:
         click.echo(f"refused rows: {said.refused_file}")
-
-
-def _is_worth_a_process(source: str, jobs: int | None) -> bool:
-    if sys.platform == "win32" or jobs == 1:
-        return False
-    if jobs is not None:
-        return True
-    root = Path(source)
-    # What is wrong with the input is told when it is read.
-    with contextlib.suppress(OSError):
-        files = [root] if root.is_file() else root.rglob("*")
-        share = sum(f.stat().st_size / _WORTH_BYTES.get(f.suffix, float("inf")) for f in files)
-        return share >= 1 and _processes.processors() > 1
-    return False
