@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from multiprocessing import resource_tracker
@@ -20,14 +20,11 @@ from pathlib import Path
 
 import asfitted
 from asfitted.batch.job import MOST_IN_FLIGHT, hold_crew_lock
-from asfitted.batch.parts import About
-from asfitted.batch.refusals import Reasons
 from asfitted.batch.source import Chunk
-from asfitted.batch.worker import Worker
+from asfitted.batch.worker import Result, Worker
 from asfitted.errors import RecordError
 from asfitted.scoring import FittedModel
 
-Result = tuple[About, Reasons]
 Begin = Callable[[Chunk, int], Future[Result]]
 
 # From here on it pays to load the model once more for each process.
@@ -65,18 +62,48 @@ def crew(worker: Worker, jobs: int) -> Iterator[Begin]:
     """Give what begins a chunk.
 
     A chunk and the rows refused so far go in, as for `Worker.do`, and the future
-    tells what became of it. It is done on the spot where the others have enough to do:
-    this process is one of the `jobs`. The others load the model from the start on.
+    tells what became of it. It is answered on the spot where the others have enough to
+    do: this process is one of the `jobs`. The others load the model from the start on.
     """
-    if jobs == 1:
-        yield lambda chunk, refused: _done(worker.do(chunk, refused))
-        return
+    with ThreadPoolExecutor(1) as recording:
+        here = _Here(worker, recording)
+        if jobs == 1:
+            yield here.begin
+            return
+        with _others(worker, jobs - 1, here.begin) as begin:
+            yield begin
+
+
+class _Here:
+    """What this process does: it answers a chunk while the one before it is recorded.
+
+    Most of the time of a record is SQLite's and the disk's.
+    """
+
+    def __init__(self, worker: Worker, recording: ThreadPoolExecutor) -> None:
+        self._worker, self._recording = worker, recording
+        self._last: Future[Result] | None = None
+        self._refused = 0
+
+    def begin(self, chunk: Chunk, refused: int) -> Future[Result]:
+        # Those of a chunk that is being recorded are not counted yet.
+        self._refused = max(self._refused, refused)
+        answered = self._worker.answer(chunk, self._refused)
+        self._refused += len(answered.answers.reasons.rows)
+        if self._last is not None:
+            self._last.result()
+        self._last = self._recording.submit(self._worker.finish, answered)
+        return self._last
+
+
+@contextlib.contextmanager
+def _others(worker: Worker, others: int, here: Begin) -> Iterator[Begin]:
+    """Give what begins a chunk in one of some other processes, or `here` where they are busy."""
     again = worker.model.again
     assert again is not None
     recorder = worker.recorder
     # Neither travels: each process loads its own, and writes a journal of its own.
     bare = replace(worker, model=None, recorder=None, job=replace(worker.job, lock=-1))  # type: ignore[arg-type]
-    others = jobs - 1
     at_once = min(others + _AHEAD, MOST_IN_FLIGHT - 1)
     pool = ProcessPoolExecutor(
         others,
@@ -93,7 +120,7 @@ def crew(worker: Worker, jobs: int) -> Iterator[Begin]:
     def begin(chunk: Chunk, refused: int) -> Future[Result]:
         theirs[:] = [future for future in theirs if not future.done()]
         if len(theirs) == at_once:
-            return _done(worker.do(chunk, refused))
+            return here(chunk, refused)
         theirs.append(pool.submit(_do, replace(chunk, conformed=None), refused))
         return theirs[-1]
 
@@ -127,12 +154,6 @@ def _no_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _done(result: Result) -> Future[Result]:
-    future: Future[Result] = Future()
-    future.set_result(result)
-    return future
 
 
 def _begin(worker: Worker, again: Callable[[], FittedModel], records: bool, level: int) -> None:

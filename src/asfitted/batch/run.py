@@ -15,11 +15,11 @@ from typing import Any
 import pandas as pd
 
 from asfitted.batch import answering, parts
-from asfitted.batch.crew import Begin, Result, crew, size_of
+from asfitted.batch.crew import Begin, crew, size_of
 from asfitted.batch.job import Job, on_disk, open_job
 from asfitted.batch.refusals import Limit, Reasons, Refused, over
 from asfitted.batch.source import Chunk, Source, find
-from asfitted.batch.worker import Worker, in_file
+from asfitted.batch.worker import Result, Worker, in_file
 from asfitted.contract import Conformed
 from asfitted.errors import ConfigError, ContractViolation, OutputViolation
 from asfitted.prediction_log.record import to_microseconds

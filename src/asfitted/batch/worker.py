@@ -17,6 +17,17 @@ from asfitted.prediction_log import FieldPolicy
 from asfitted.prediction_log.record import to_microseconds
 from asfitted.scoring import FittedModel, Recorder
 
+Result = tuple[parts.About, Reasons]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A chunk, its rows and its answers."""
+
+    chunk: Chunk
+    frame: pd.DataFrame
+    answers: answering.Answers
+
 
 @dataclass(frozen=True)
 class Worker:
@@ -44,8 +55,12 @@ class Worker:
     limit: Limit
     total: int
 
-    def do(self, chunk: Chunk, refused: int) -> tuple[parts.About, Reasons]:
-        """Answer, record and write a chunk.
+    def do(self, chunk: Chunk, refused: int) -> Result:
+        """Answer, record and write a chunk; see `answer` and `finish`."""
+        return self.finish(self.answer(chunk, refused))
+
+    def answer(self, chunk: Chunk, refused: int) -> Answered:
+        """Answer a chunk; nothing of it is on record yet.
 
         Parameters
         ----------
@@ -53,17 +68,10 @@ class Worker:
         refused : int
             Rows of the job that are refused so far.
 
-        Returns
-        -------
-        About, Reasons
-            Of the part that is written, and of the rows that are refused.
-
         Raises
         ------
         ContractViolation, OutputViolation
-            Where more rows of the job are refused than may be; nothing of this chunk
-            is on record then.
-        RecordError, StoreUnavailable
+            Where more rows of the job are refused than may be.
         """
         frame = chunk.load()
         answers = self._answers(chunk, frame)
@@ -72,6 +80,22 @@ class Worker:
         if reasons.errors and not self.limit.allows(refused, self.total):
             mend = over(self.limit, refused, self.total)
             raise reasons.error(str(chunk.file), chunk.start, mend)
+        return Answered(chunk, frame, answers)
+
+    def finish(self, answered: Answered) -> Result:
+        """Record and write a chunk.
+
+        Returns
+        -------
+        About, Reasons
+            Of the part that is written, and of the rows that are refused.
+
+        Raises
+        ------
+        RecordError, StoreUnavailable
+        """
+        chunk, frame, answers = answered.chunk, answered.frame, answered.answers
+        reasons = answers.reasons
         ids, outputs = self._recorded(chunk.number, answers)
         if reasons.errors:
             policy = FieldPolicy() if self.recorder is None else self.recorder.policy

@@ -9,8 +9,9 @@ import socket
 import sqlite3
 import struct
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ Rows = Call | Sequence[Row]
 # each page that they fill.
 PAGE_BYTES, LARGE_PAGE_BYTES, _MANY_ROWS = 4096, 32768, 1000
 _LONG_TEXT = 10_000
+# SQLite before 3.32 takes 999 values in a statement.
+_ROWS_AT_ONCE = 150
 FRAME_HEADER_BYTES = 24
 WAL_HEADER_BYTES = 32
 _WAL_INDEX_VERSION = 3007000
@@ -58,11 +61,16 @@ def _create(table: Table) -> tuple[str, str]:
     )
 
 
-def insert_into(table: Table, common: Mapping[str, str | int]) -> str:
-    """Return the statement for a row of which some columns are known; SQLite counts the rest."""
+def insert_into(table: Table, common: Mapping[str, str | int], n_rows: int = 1) -> str:
+    """Return the statement for rows of which some columns are known; SQLite counts the rest."""
     *names, _ = WRITTEN[table]
-    values = (_literal(common[name]) if name in common else "?" for name in names)
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(values)})"
+    given = [name for name in names if name not in common]
+    place = {name: f"column{number}" for number, name in enumerate(given, 1)}
+    values = [_literal(common[name]) if name in common else place[name] for name in names]
+    rows = ", ".join([f"({', '.join('?' * len(given))})"] * n_rows)
+    return (
+        f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(values)} FROM (VALUES {rows})"
+    )
 
 
 def _literal(value: str | int) -> str:
@@ -115,7 +123,7 @@ class JournalFile:
         self._synced, self._bounded = synced, bounded
         self._opened, self._mark = time.monotonic(), rotation_mark(folder)
         self.writer = new_writer()
-        self._insert = {table: insert_into(table, {"writer": self.writer}) for table in TABLES}
+        self._one = {table: insert_into(table, {"writer": self.writer}) for table in TABLES}
         self.path = journal_path(folder, self.writer)
         self.written: dict[Table, int] = dict.fromkeys(TABLES, 0)
         self._inode: int | None = None
@@ -193,18 +201,23 @@ class JournalFile:
         connection.execute("BEGIN IMMEDIATE")
         for table, new in calls.items():
             for call in new:
-                connection.executemany(*self._statement(table, call))
+                self._insert(connection, table, call)
         connection.execute("COMMIT")
         for table, new in calls.items():
             self.written[table] += sum(map(len, new))
 
-    def _statement(self, table: Table, call: Rows) -> tuple[str, Iterable[Row]]:
-        """Return a statement, and what to execute it with."""
-        if isinstance(call, Call) and len(call) >= _MANY_ROWS and _are_literals(call.common):
-            # To bind what all rows have in common takes a sixth of the time.
-            statement = insert_into(table, {**call.common, "writer": self.writer})
-            return statement, zip(*call.columns.values(), strict=True)
-        return self._insert[table], call
+    def _insert(self, connection: sqlite3.Connection, table: Table, call: Rows) -> None:
+        if not (isinstance(call, Call) and len(call) >= _MANY_ROWS and _are_literals(call.common)):
+            connection.executemany(self._one[table], call)
+            return
+        # To bind what all rows have in common takes a sixth of the time; and while SQLite
+        # is at work on several rows, another thread may be.
+        common = {**call.common, "writer": self.writer}
+        for start in range(0, len(call), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            columns = [values[rows] for values in call.columns.values()]
+            statement = insert_into(table, common, len(columns[0]))
+            connection.execute(statement, list(chain.from_iterable(zip(*columns, strict=True))))
 
     def _make_room(self) -> None:
         """Make the write-ahead log longer before SQLite has to, by zeros.

@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -20,8 +21,16 @@ import asfitted
 from asfitted import FittedModel, read_log
 from asfitted.batch import score_file
 from asfitted.batch.crew import WORTH_ROWS, size_of
+from asfitted.batch.source import Chunk
+from asfitted.batch.worker import Answered, Result, Worker
 from asfitted.config import LOG_VARIABLE, Config, Log
-from asfitted.errors import ConfigError, ContractViolation, OutputViolation, Violation
+from asfitted.errors import (
+    ConfigError,
+    ContractViolation,
+    OutputViolation,
+    RecordError,
+    Violation,
+)
 from asfitted.scoring.loading import open_artifact
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="one process there")
@@ -96,6 +105,44 @@ def test_two_processes_do_what_one_does(artifact, source, alone, tmp_path) -> No
     assert_same(tmp_path / "out.parquet", tmp_path / "log", alone / "out.parquet", alone / "log")
     assert read_log(tmp_path / "log")["writer"].nunique() == 2
     assert not (tmp_path / ".out.parquet.job").exists()
+
+
+def test_a_chunk_is_answered_while_the_one_before_it_is_recorded(
+    artifact, tmp_path, monkeypatch
+) -> None:
+    second, answer, finish = threading.Event(), Worker.answer, Worker.finish
+    overlapped = []
+
+    def answering(self: Worker, chunk: Chunk, refused: int) -> Answered:
+        if chunk.number == 1:
+            second.set()
+        return answer(self, chunk, refused)
+
+    def finishing(self: Worker, answered: Answered) -> Result:
+        if answered.chunk.number == 0:
+            overlapped.append(second.wait(60))
+        return finish(self, answered)
+
+    monkeypatch.setattr(Worker, "answer", answering)
+    monkeypatch.setattr(Worker, "finish", finishing)
+    source, target = write(raw(), tmp_path / "in.parquet"), tmp_path / "out.parquet"
+    said = score_file(opened(artifact, tmp_path / "log"), source, target, chunk_rows=10)
+    assert overlapped == [True]
+    assert read_log(tmp_path / "log")["prediction_id"].tolist() == (
+        read(target)["prediction_id"].tolist()
+    )
+    assert said.answered == 25
+
+
+def test_what_cannot_be_recorded_ends_the_job(artifact, tmp_path, monkeypatch) -> None:
+    def finishing(self: Worker, answered: Answered) -> Result:
+        raise RecordError("no room")
+
+    monkeypatch.setattr(Worker, "finish", finishing)
+    source, target = write(raw(), tmp_path / "in.parquet"), tmp_path / "out.parquet"
+    with pytest.raises(RecordError, match="no room"):
+        score_file(opened(artifact, tmp_path / "log"), source, target, chunk_rows=10)
+    assert not target.exists()
 
 
 def test_a_job_whose_processes_are_killed_goes_on(artifact, source, alone, tmp_path) -> None:

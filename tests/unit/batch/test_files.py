@@ -579,7 +579,7 @@ def test_an_input_that_changes_or_goes_meanwhile_fails_the_job(
     def more(phase: str, rows: int, total: int | None) -> None:
         write(raw(), folder / f"c.{ending}")
 
-    lost = "an input is gone" if kept else "cannot be read|not readable"
+    lost = "an input is gone" if kept else "cannot be read|not readable|an input is gone"
     for change, what in ((longer, "the input changed"), (gone, lost), (more, "the input changed")):
         write(raw(), first)
         write(raw(), second)

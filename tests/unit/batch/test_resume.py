@@ -176,10 +176,14 @@ def _interrupted(
         calls += 1
         return _kill() if calls == 2 else real(*args, **kwargs)
 
+    recorded = recording(model, log)
     with patch.context() as inner:
         inner.setattr(parts, "write_part", second)
         with pytest.raises(Killed):
-            score_file(recording(model, log), source, target, chunk_rows=10)
+            score_file(recorded, source, target, chunk_rows=10)
+    # As a process that is gone leaves it.
+    assert recorded.recorder is not None
+    recorded.recorder.journal.close()
 
 
 def test_another_input_or_model_is_another_job_and_says_so(

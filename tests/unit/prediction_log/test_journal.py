@@ -302,7 +302,7 @@ file = journal._commits.file
 # A small cache, so that pages of the open transaction are in the WAL already.
 file.connection.execute("PRAGMA cache_size = 1")
 file.connection.execute("BEGIN IMMEDIATE")
-file.connection.executemany(file._insert["predictions"], encode(batch(500)))
+file.connection.executemany(file._one["predictions"], encode(batch(500)))
 pid = os.fork()
 if pid == 0:
     sys.exit(0)
