@@ -20,8 +20,14 @@ from sklearn.pipeline import make_pipeline
 from asfitted import FittedModel, read_log
 from asfitted.batch import score_file
 from asfitted.batch.source import Source, find
-from asfitted.contract import Column, Conform, DataContract
-from asfitted.errors import ConfigError, ContractViolation, ModelFailed, StoreUnavailable
+from asfitted.contract import Check, Column, Conform, DataContract
+from asfitted.errors import (
+    CheckFailed,
+    ConfigError,
+    ContractViolation,
+    ModelFailed,
+    StoreUnavailable,
+)
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 7, 1000])
@@ -298,6 +304,28 @@ def test_a_row_that_the_model_fails_on_is_named_and_not_shown(
         score_file(recorded, source, tmp_path / "out.csv", chunk_rows=6)
     monkeypatch.undo()
     assert score_file(recorded, source, tmp_path / "out.csv", chunk_rows=6).answered == 25
+
+
+def test_a_row_that_a_check_fails_on_is_named_and_not_shown(
+    recorded: FittedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "batch_checks.py").write_text(
+        "def quoting(frame):\n"
+        "    if (frame['count'] == 17).any():\n"
+        "        raise RuntimeError(f'a secret of the row: {frame}')\n"
+        "    return frame['count'] < 99\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    checks = (Check(function="batch_checks:quoting"),)
+    monkeypatch.setattr(
+        recorded.scorer, "contract", CONTRACT.model_copy(update={"row_checks": checks})
+    )
+    source = write(raw().assign(count=range(25)), tmp_path / "in.csv")
+    for options in ({}, {"chunk_rows": 6}, {"dry_run": True}):
+        with pytest.raises(CheckFailed, match=r"quoting fails on a row \(RuntimeError\)") as failed:
+            score_file(recorded, source, tmp_path / "out.csv", max_refused=5, **options)
+        assert "secret" not in str(failed.value)
+        assert failed.value.where.endswith("in.csv, row 17")
 
 
 def test_a_key_that_misses_in_the_whole_first_chunk(model: FittedModel, tmp_path: Path) -> None:
