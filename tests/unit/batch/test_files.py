@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -377,6 +378,32 @@ def test_files_that_are_not_there_or_of_no_known_format(model: FittedModel, tmp_
     with pytest.raises(ConfigError, match="not readable as Parquet"):
         score_file(model, torn, tmp_path / "out.csv")
     assert sorted(os.listdir(tmp_path)) == ["in.csv", "in.parquet", "in.txt", "torn.parquet"]
+
+
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="names are text there")
+def test_paths_that_cannot_be_are_refused_before_a_row_is_answered(
+    recorded: FittedModel, log: Path, tmp_path: Path
+) -> None:
+    good = write(raw(), tmp_path / "in.csv")
+    bytes_only = tmp_path / os.fsdecode(b"\xff.csv")
+    os.mkfifo(tmp_path / "pipe.csv")
+    cases: list[tuple[Any, Any, str]] = [
+        ("", tmp_path / "out.csv", "a path is empty"),
+        (good, "", "a path is empty"),
+        (good, bytes_only, "not UTF-8"),
+        (tmp_path / "pipe.csv", tmp_path / "out.csv", "neither a file nor a folder"),
+        (good, tmp_path / f"{'x' * 230}.csv", "more than 230 bytes"),
+    ]
+    for source, target, match in cases:
+        with pytest.raises(ConfigError, match=match):
+            score_file(recorded, source, target)
+    good.rename(bytes_only)
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        score_file(recorded, bytes_only, tmp_path / "out.csv")
+    assert not log.exists()
+    longest = tmp_path / f"{'x' * 216}.csv"
+    assert score_file(recorded, write(raw(), tmp_path / "in.csv"), longest).answered == 25
+    assert len(read(longest)) == 25
 
 
 def test_a_folder_of_both_formats_is_read_in_the_order_of_its_paths(
