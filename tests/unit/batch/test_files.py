@@ -242,6 +242,26 @@ def test_what_pandas_writes_and_csv_does_not_take_is_said(
         score_file(model, source, target)
 
 
+class Single(LinearRegression):
+    """Answers in 32 bits, as boosting libraries do."""
+
+    def predict(self, X: Any) -> Any:
+        return super().predict(X).astype("float32")
+
+
+def test_an_answer_of_32_bits_is_the_same_number_in_csv(tmp_path: Path) -> None:
+    contract = DataContract(columns={"size": Column(kind="number")})
+    frame = pd.DataFrame({"size": np.linspace(0, 1, 9)})
+    model = FittedModel(make_pipeline(Conform(contract), Single()).fit(frame, frame["size"] / 3))
+    expected = [float(value) for value in model.predict(frame)]
+    frame.to_parquet(tmp_path / "in.parquet")
+    for name in ("out.csv", "out.parquet"):
+        score_file(model, tmp_path / "in.parquet", tmp_path / name)
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert [float(line) for line in lines[1:]] == expected
+    assert pd.read_parquet(tmp_path / "out.parquet")["prediction"].tolist() == expected
+
+
 def test_a_key_called_as_an_output_takes_no_column_from_it(tmp_path: Path) -> None:
     contract = DataContract(
         columns={"size": Column(kind="number"), "prediction": Column(kind="number")},
