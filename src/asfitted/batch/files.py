@@ -16,6 +16,8 @@ from asfitted.errors import ConfigError, StoreUnavailable
 from asfitted.scoring import FittedModel
 
 CHUNK_ROWS = 10_000
+# Of the 255 bytes of most file systems the work folder needs some for its own name.
+_LONGEST_NAME = 230
 
 
 @dataclass(frozen=True)
@@ -158,8 +160,13 @@ def score_file(
 
 
 def _refuse_foreign(*places: object) -> None:
-    """Refuse URLs of other schemes: as paths they would make a folder ``gs:`` here."""
+    """Refuse URLs of other schemes: as paths they would make a folder ``gs:`` here.
+
+    And an empty path, which would be the working directory: a variable may be unset.
+    """
     for place in places:
+        if place == "":
+            raise ConfigError("a path is empty", mend="name a path, or s3://bucket/key")
         if re.match(r"[a-z][a-z0-9+.-]+://", str(place), re.IGNORECASE) and not is_s3(place):
             raise ConfigError(
                 "neither a path nor a place in S3", str(place), "name a path, or s3://bucket/key"
@@ -171,6 +178,10 @@ def _refuse_no_place(*targets: Path) -> None:
     for target in targets:
         if os.path.exists(target) and not os.path.isfile(target):
             raise ConfigError("the output would replace what is no file", str(target))
+        if len(os.fsencode(target.name)) > _LONGEST_NAME:
+            raise ConfigError(
+                f"the output's name has more than {_LONGEST_NAME} bytes", str(target), "shorten it"
+            )
         there = next(folder for folder in target.parents if os.path.exists(folder))
         if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
             raise StoreUnavailable("the output cannot be written there", str(there))

@@ -198,6 +198,9 @@ def _texts(column: pa.ChunkedArray) -> Any:
         return said
     if pa.types.is_integer(values.type) and values.null_count:
         return np.array(values.to_pylist(), object)
+    if pa.types.is_floating(values.type):
+        # Of fewer bits it would be written as what it is in those, and read as another number.
+        return values.to_numpy(zero_copy_only=False).astype("float64")
     return values.to_pandas()
 
 

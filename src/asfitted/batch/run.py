@@ -127,6 +127,9 @@ class Run:
 
     def _check(self) -> int:
         """Return the rows of all files, after the contract has seen each of them."""
+        if self.recorder is not None:
+            # Else that is known when all rows have been checked.
+            self.recorder.can_record()
         rows, cells, received_at, total = 0, 0, _now(), self.source.known_rows()
         few = sum(size_bytes for _, size_bytes, _ in self.source.state()) <= _KEPT_BYTES
         try:

@@ -129,7 +129,8 @@ def find(root: Path) -> Source:
     elif os.path.isdir(root):
         files = sorted(_below(root))
     else:
-        raise ConfigError("the input is not there", str(root))
+        what = "is neither a file nor a folder" if os.path.exists(root) else "is not there"
+        raise ConfigError(f"the input {what}", str(root))
     if not files:
         raise ConfigError("the input folder holds no file", str(root))
     for file in files:
@@ -159,7 +160,9 @@ def _below(root: Path) -> Iterator[Path]:
 
 
 def demand_format(file: Path, formats: Sequence[str] = FORMATS, named: str = "") -> None:
-    """Refuse a file whose ending is none of `formats`; `named` is what the caller calls it.
+    """Refuse a file whose ending is none of `formats`, or whose name is no text.
+
+    `named` is what the caller calls it.
 
     Raises
     ------
@@ -169,10 +172,13 @@ def demand_format(file: Path, formats: Sequence[str] = FORMATS, named: str = "")
         mend = f"name it {' or '.join(formats)}"
         if file.suffix in _PACKED:
             mend = f"nothing is packed or unpacked: {mend}; Parquet is packed inside"
-        # A path would have one slash of those of a URL.
+        # Of a URL's slashes a path has one.
         raise ConfigError(
             f"no format is known by the ending {file.suffix!r}", str(named or file), mend
         )
+    if os.fsencode(file).decode(errors="replace") != str(file):
+        # Arrow takes none, and nor does JSON.
+        raise ConfigError("a path that is not UTF-8", ascii(str(file)), "rename it")
 
 
 _Loads = Iterator[tuple[int, Callable[[], pd.DataFrame]]]

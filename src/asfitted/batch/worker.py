@@ -12,10 +12,18 @@ from asfitted.batch import answering, parts
 from asfitted.batch.job import Job
 from asfitted.batch.refusals import Limit, Reasons, over
 from asfitted.batch.source import Chunk, Source
-from asfitted.errors import AsfittedError, ContractViolation, ModelFailed, OutputViolation
+from asfitted.errors import (
+    AsfittedError,
+    CheckFailed,
+    ContractViolation,
+    ModelFailed,
+    OutputViolation,
+)
 from asfitted.prediction_log import FieldPolicy
 from asfitted.prediction_log.record import to_microseconds
 from asfitted.scoring import FittedModel, Recorder
+
+_ASK = "call predict on it in a notebook: what it says may hold values, so it is not here"
 
 Result = tuple[parts.About, Reasons]
 
@@ -147,15 +155,20 @@ def in_file(chunk: Chunk, frame: pd.DataFrame, look: Callable[[pd.DataFrame], An
         return look(frame)
     except (ContractViolation, OutputViolation) as error:
         raise type(error)(error.violations, str(chunk.file), error.mend) from error
+    except CheckFailed as error:
+        if error.__cause__ is None:
+            raise
+        what = f"the check {error.where} fails on a row ({type(error.__cause__).__name__})"
+        raise CheckFailed(what, _row(chunk, frame, look), _ASK) from error
     except AsfittedError:
         raise
     except Exception as error:
-        row = chunk.start + _first_failing(frame, look)
-        raise ModelFailed(
-            f"the model fails on a row that the contract allows ({type(error).__name__})",
-            f"{chunk.file}, row {row}",
-            "call predict on it in a notebook: what it says may hold values, so it is not here",
-        ) from error
+        what = f"the model fails on a row that the contract allows ({type(error).__name__})"
+        raise ModelFailed(what, _row(chunk, frame, look), _ASK) from error
+
+
+def _row(chunk: Chunk, frame: pd.DataFrame, look: Callable[[pd.DataFrame], Any]) -> str:
+    return f"{chunk.file}, row {chunk.start + _first_failing(frame, look)}"
 
 
 def _first_failing(frame: pd.DataFrame, look: Callable[[pd.DataFrame], Any]) -> int:
@@ -165,6 +178,8 @@ def _first_failing(frame: pd.DataFrame, look: Callable[[pd.DataFrame], Any]) -> 
         middle = (first + last) // 2
         try:
             look(frame.iloc[first:middle])
+        except CheckFailed:
+            last = middle
         except AsfittedError:
             first = middle
         except Exception:

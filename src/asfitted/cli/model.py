@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from asfitted.cli.stdout import kept_for_the_result
+
 
 @click.command()
 @click.argument("model_uri")
@@ -18,7 +20,8 @@ def prove(model_uri: str, config: Path | None, as_json: bool) -> int:
     from asfitted.config import load_config
     from asfitted.scoring.proof import prove as prove_artifact
 
-    said = prove_artifact(fetch(model_uri), load_config(config))
+    with kept_for_the_result():
+        said = prove_artifact(fetch(model_uri), load_config(config))
     if as_json:
         click.echo(json.dumps(said))
     elif said["proved"]:

@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from asfitted.cli.score_progress import showing
+from asfitted.cli.stdout import kept_for_the_result
 
 
 @click.command()
@@ -61,7 +62,10 @@ def score(
     """
     logging.basicConfig(format="%(levelname)s %(message)s")
     console = Console(stderr=True)
-    with console.status(f"loading {model_uri}, which proves itself first"):
+    with (
+        kept_for_the_result(),
+        console.status(f"loading {model_uri}, which proves itself first"),
+    ):
         from asfitted._mlflow import fetch
         from asfitted.batch import score_file
         from asfitted.config import load_config
@@ -77,7 +81,7 @@ def score(
     # Else the collector walks through all modules and the model, chunk after chunk.
     gc.freeze()
     try:
-        with showing(console) as progress:
+        with kept_for_the_result(), showing(console) as progress:
             said = score_file(
                 model,
                 source,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,15 @@ from sklearn.pipeline import make_pipeline
 from asfitted import FittedModel, read_log
 from asfitted.batch import score_file
 from asfitted.batch.source import Source, find
-from asfitted.contract import Column, Conform, DataContract
-from asfitted.errors import ConfigError, ContractViolation, ModelFailed, StoreUnavailable
+from asfitted.contract import Check, Column, Conform, DataContract
+from asfitted.errors import (
+    CheckFailed,
+    ConfigError,
+    ContractViolation,
+    ModelFailed,
+    RecordError,
+    StoreUnavailable,
+)
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 7, 1000])
@@ -235,6 +243,26 @@ def test_what_pandas_writes_and_csv_does_not_take_is_said(
         score_file(model, source, target)
 
 
+class Single(LinearRegression):
+    """Answers in 32 bits, as boosting libraries do."""
+
+    def predict(self, X: Any) -> Any:
+        return super().predict(X).astype("float32")
+
+
+def test_an_answer_of_32_bits_is_the_same_number_in_csv(tmp_path: Path) -> None:
+    contract = DataContract(columns={"size": Column(kind="number")})
+    frame = pd.DataFrame({"size": np.linspace(0, 1, 9)})
+    model = FittedModel(make_pipeline(Conform(contract), Single()).fit(frame, frame["size"] / 3))
+    expected = [float(value) for value in model.predict(frame)]
+    frame.to_parquet(tmp_path / "in.parquet")
+    for name in ("out.csv", "out.parquet"):
+        score_file(model, tmp_path / "in.parquet", tmp_path / name)
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert [float(line) for line in lines[1:]] == expected
+    assert pd.read_parquet(tmp_path / "out.parquet")["prediction"].tolist() == expected
+
+
 def test_a_key_called_as_an_output_takes_no_column_from_it(tmp_path: Path) -> None:
     contract = DataContract(
         columns={"size": Column(kind="number"), "prediction": Column(kind="number")},
@@ -300,6 +328,28 @@ def test_a_row_that_the_model_fails_on_is_named_and_not_shown(
     assert score_file(recorded, source, tmp_path / "out.csv", chunk_rows=6).answered == 25
 
 
+def test_a_row_that_a_check_fails_on_is_named_and_not_shown(
+    recorded: FittedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "batch_checks.py").write_text(
+        "def quoting(frame):\n"
+        "    if (frame['count'] == 17).any():\n"
+        "        raise RuntimeError(f'a secret of the row: {frame}')\n"
+        "    return frame['count'] < 99\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    checks = (Check(function="batch_checks:quoting"),)
+    monkeypatch.setattr(
+        recorded.scorer, "contract", CONTRACT.model_copy(update={"row_checks": checks})
+    )
+    source = write(raw().assign(count=range(25)), tmp_path / "in.csv")
+    for options in ({}, {"chunk_rows": 6}, {"dry_run": True}):
+        with pytest.raises(CheckFailed, match=r"quoting fails on a row \(RuntimeError\)") as failed:
+            score_file(recorded, source, tmp_path / "out.csv", max_refused=5, **options)
+        assert "secret" not in str(failed.value)
+        assert failed.value.where.endswith("in.csv, row 17")
+
+
 def test_a_key_that_misses_in_the_whole_first_chunk(model: FittedModel, tmp_path: Path) -> None:
     frame = raw().assign(id=[None] * 10 + ["x"] * 15)
     target = tmp_path / "out.parquet"
@@ -349,6 +399,32 @@ def test_files_that_are_not_there_or_of_no_known_format(model: FittedModel, tmp_
     with pytest.raises(ConfigError, match="not readable as Parquet"):
         score_file(model, torn, tmp_path / "out.csv")
     assert sorted(os.listdir(tmp_path)) == ["in.csv", "in.parquet", "in.txt", "torn.parquet"]
+
+
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="names are text there")
+def test_paths_that_cannot_be_are_refused_before_a_row_is_answered(
+    recorded: FittedModel, log: Path, tmp_path: Path
+) -> None:
+    good = write(raw(), tmp_path / "in.csv")
+    bytes_only = tmp_path / os.fsdecode(b"\xff.csv")
+    os.mkfifo(tmp_path / "pipe.csv")
+    cases: list[tuple[Any, Any, str]] = [
+        ("", tmp_path / "out.csv", "a path is empty"),
+        (good, "", "a path is empty"),
+        (good, bytes_only, "not UTF-8"),
+        (tmp_path / "pipe.csv", tmp_path / "out.csv", "neither a file nor a folder"),
+        (good, tmp_path / f"{'x' * 230}.csv", "more than 230 bytes"),
+    ]
+    for source, target, match in cases:
+        with pytest.raises(ConfigError, match=match):
+            score_file(recorded, source, target)
+    good.rename(bytes_only)
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        score_file(recorded, bytes_only, tmp_path / "out.csv")
+    assert not log.exists()
+    longest = tmp_path / f"{'x' * 216}.csv"
+    assert score_file(recorded, write(raw(), tmp_path / "in.csv"), longest).answered == 25
+    assert len(read(longest)) == 25
 
 
 def test_a_folder_of_both_formats_is_read_in_the_order_of_its_paths(
@@ -619,8 +695,14 @@ def test_the_answers_of_a_line_are_those_of_its_row(model: FittedModel, tmp_path
 def test_a_log_that_cannot_be_written_answers_nothing(model: FittedModel, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     broken = recording(model, tmp_path / "file" / "log")
-    from asfitted.errors import RecordError
-
+    seen: list[str] = []
     with pytest.raises(RecordError):
-        score_file(broken, write(raw(), tmp_path / "in.csv"), tmp_path / "out.csv")
-    assert not (tmp_path / "out.csv").exists()
+        score_file(
+            broken,
+            write(raw(), tmp_path / "in.csv"),
+            tmp_path / "out.csv",
+            progress=lambda phase, rows, total: seen.append(phase),
+        )
+    # Nor is a row checked for nothing, which may take an hour.
+    assert seen == []
+    assert sorted(os.listdir(tmp_path)) == ["file", "in.csv"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,28 @@ def test_json_is_one_versioned_object(
         "dry_run": False,
         "model": {"name": "shop", "version": "3", "digest": "d" * 64},
     }
+
+
+def test_what_the_models_own_code_prints_is_no_result(
+    model: FittedModel, tmp_path: Path, capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    score = FittedModel.score
+
+    def chatty(self: FittedModel, conformed: pd.DataFrame) -> pd.DataFrame:
+        print("from Python")
+        subprocess.run([sys.executable, "-c", "print('from a process')"], check=True)
+        return score(self, conformed)
+
+    monkeypatch.setattr(FittedModel, "score", chatty)
+    rows().to_csv(tmp_path / "in.csv", index=False)
+    code, out, err = run(
+        capfd, "--input", tmp_path / "in.csv", "--output", tmp_path / "out.csv", "--json"
+    )
+    assert code == 0
+    assert json.loads(out)["answered"] == 50
+    assert "from Python" in err
+    assert "from a process" in err
 
 
 def test_a_dry_run_says_so(

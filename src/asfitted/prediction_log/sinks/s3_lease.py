@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from asfitted import _s3
+from asfitted.prediction_log.sinks import holder
 from asfitted.prediction_log.sinks.store import Busy
 
 
@@ -36,16 +35,18 @@ def lease(
     """Hold the object `key` until the end; give a function that renews it, or raises.
 
     Whoever was killed has it until it was silent for `lease_s`, by the store's own
-    clock. A process that stood still for longer than that between asking whether it
-    is alone and doing what it asked for could act beside its successor.
+    clock, or until somebody of the same machine asks, and sees that it has ended. A
+    process that stood still for longer than that between asking whether it is alone and
+    doing what it asked for could act beside its successor.
 
     Raises
     ------
     Busy
         Where another process has it, or has taken it over.
     """
-    me = f"{socket.gethostname()} pid {os.getpid()}"
-    content = json.dumps({"who": me, "id": uuid.uuid4().hex}).encode()
+    mark = holder.me()
+    who = f"{mark['host']} pid {mark['pid']}"
+    content = json.dumps({"who": who, "id": uuid.uuid4().hex, "process": mark}).encode()
 
     def put(**condition: str) -> str | None:
         tag = put_if(client, bucket, key, content, **condition)
@@ -60,12 +61,14 @@ def lease(
         tag = put(IfNoneMatch="*")
         if tag is None:
             found = _look(client, bucket, key)
-            who = json.loads(found[1])["who"] if found is not None else "another process"
-            if found is not None and found[2] > lease_s:
-                tag = put(IfMatch=found[0])
+            held: dict[str, Any] = {"who": "another process"}
+            if found is not None:
+                held = json.loads(found[1])
+                if found[2] > lease_s or holder.has_ended(held.get("process", {})):
+                    tag = put(IfMatch=found[0])
             if tag is None:
                 raise Busy(
-                    f"{who} is merging or changing files", where,
+                    f"{held['who']} is merging or changing files", where,
                     f"wait for it; if it was killed, {lease_s / 60:.0f} minutes",
                 )  # fmt: skip
         return tag

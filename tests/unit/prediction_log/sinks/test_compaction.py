@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 import pyarrow.dataset as ds
@@ -345,6 +347,8 @@ def test_killed_in_s3_its_lease_is_free_in_time(s3, bucket, monkeypatch, positio
     assert process.wait(60) == -9
     process.stdout.close()
     assert in_sink(url) == rows
+    # Another machine cannot know that it has ended.
+    monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
     with pytest.raises(Busy, match=rf"pid {process.pid} is merging"):
         merge(url)
     monkeypatch.setattr(S3Store, "lease_s", 0.5)
@@ -352,6 +356,21 @@ def test_killed_in_s3_its_lease_is_free_in_time(s3, bucket, monkeypatch, positio
     assert in_sink(url) == rows
     assert len(files(url)) == 1
     assert as_others_see(url, s3) == 16
+
+
+@pytest.mark.skipif(not Path("/proc/self/ns/pid").exists(), reason="needs Linux's /proc")
+def test_killed_in_s3_its_lease_is_free_at_once_on_its_machine(bucket) -> None:
+    url = f"s3://{bucket}/log"
+    rows = write_small(url, "ab", 4)
+    process = child(COMPACTOR, url, 2)
+    assert process.wait(60) == -9
+    process.stdout.close()
+    merge(url)
+    assert in_sink(url) == rows
+    first, second = S3Store(url), S3Store(url)
+    mine = pytest.raises(Busy, match=f"pid {os.getpid()} is merging")
+    with closing(first), closing(second), first.alone(), mine, second.alone():
+        pytest.fail("its holder lives")
 
 
 def merge_when_free(url: str) -> None:
