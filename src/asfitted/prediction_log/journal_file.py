@@ -16,6 +16,7 @@ from typing import Any
 
 from asfitted.prediction_log.place import (
     beside,
+    closed_here,
     journal_path,
     make_folder,
     new_writer,
@@ -228,6 +229,7 @@ class JournalFile:
                     connection.close()
             if index is not None:
                 os.close(index)
+            closed_here(self.writer)
             if not any(self.written.values()):
                 self._remove()
 
@@ -280,6 +282,7 @@ class JournalFile:
             pass  # a reader is there or the disk is full: the WAL keeps the rows as well
         finally:
             connection.close()
+            closed_here(self.writer)
 
     def _remove(self) -> None:
         for ending in ("", "-wal", "-shm", "-journal"):

@@ -182,6 +182,29 @@ def test_a_poisoned_record_is_put_aside_and_stops_nothing(folder, url) -> None:
         assert log_stats(folder, url).as_dict()["quarantined"] == 0
 
 
+def test_what_is_taken_out_of_quarantine_leaves_no_bytes(folder, url) -> None:
+    def refusing(url: str) -> Faulty:
+        sink = Faulty(url)
+
+        def before(table: Table, rows: Sequence[Row]) -> None:
+            raise RowsRefused("not yet")
+
+        sink.before = before
+        return sink
+
+    with Journal(folder) as journal:
+        journal.append(batch(3, keys=[{"subject": "CANARY"}] * 3))
+    with Shipper(folder, url, open_sink=refusing, on_problem=lambda problem: None) as shipper:
+        shipper.ship()
+    left = [path for path in folder.iterdir() if path.name.startswith("shipping.sqlite")]
+    assert any(b"CANARY" in path.read_bytes() for path in left)
+    with Shipper(folder, url) as shipper:
+        assert shipper.retry_quarantined() == 3
+        shipper.ship()
+    left = [path for path in folder.iterdir() if path.name.startswith("shipping.sqlite")]
+    assert not any(b"CANARY" in path.read_bytes() for path in left)
+
+
 def test_a_damaged_row_goes_to_quarantine_whole(folder, url) -> None:
     with Journal(folder) as journal:
         journal.append(batch(3))
@@ -264,7 +287,7 @@ sys.stdin.readline()
         shipper.ship()
         assert journal_files(folder) == []
     assert sorted(p.name for p in folder.iterdir()) == [
-        "removal.lock", "shipping.lock", "shipping.sqlite",
+        "removal.lock", "shipping.lock", "shipping.sqlite", "shipping.sqlite-journal",
     ]  # fmt: skip
     assert len(in_sink(url)) == 7
     found = log_stats(folder, url).as_dict()
