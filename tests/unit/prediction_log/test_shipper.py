@@ -507,6 +507,40 @@ def test_a_shipped_journal_is_deleted_while_another_takes_long(folder, url) -> N
     assert not calls[-1]
 
 
+def test_of_one_process_the_oldest_journal_is_shipped_first(folder, url) -> None:
+    for _ in range(3):
+        with Journal(folder) as journal:
+            journal.append(batch(30))
+    first, second, third = journal_files(folder)
+    # As if the last were another process's, which waits for none of them.
+    host_and_pid = f"-{os.getpid()}-"
+    other = third.rename(third.with_name(third.name.replace(host_and_pid, "-1-")))
+    calls: list[str] = []
+    stop = threading.Event()
+
+    def opened(url: str) -> Faulty:
+        sink = Faulty(url)
+
+        def after(table: Table, rows: Sequence[Row]) -> None:
+            calls.append(rows[0][TABLES[table].index("writer")])
+            if len(calls) == 12:
+                stop.set()
+
+        sink.after = after
+        return sink
+
+    with Shipper(folder, url, keep_shipped_s=0, open_sink=opened) as shipper:
+        shipper.ship(stop=stop)
+        assert Counter(calls) == {
+            first.name[8:-7]: 5, second.name[8:-7]: 2, third.name[8:-7]: 5,
+        }  # fmt: skip
+        assert journal_files(folder) == [second]
+        assert not other.exists()
+        stop.clear()
+        shipper.ship()
+    assert len(in_sink(url)) == 90
+
+
 def test_it_ends_where_rows_are_written_as_fast_as_they_are_shipped(folder, url) -> None:
     with Journal(folder) as journal:
         ids = journal.append(batch(10))
