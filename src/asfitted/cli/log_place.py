@@ -59,9 +59,13 @@ class Problems:
 
     def __init__(self) -> None:
         self.sink_down = False
+        self._said: set[str] = set()
 
     def __call__(self, problem: str) -> None:
         self.sink_down |= isinstance(problem, SinkDown)
+        if problem in self._said:  # of another table
+            return
+        self._said.add(problem)
         word = "WARNING" if isinstance(problem, SinkDown) else "warning"
         click.echo(f"{word}: {problem}", err=True)
 

@@ -60,6 +60,9 @@ def ship(sink: str | None, folder: str | None, follow: bool, retry_quarantined: 
     is not shipped stays in its journal, in order.
     """
     url, home, keep_s = _settings(sink, folder)
+    if not home.is_dir():
+        # No error: a sidecar may be there before the first prediction is.
+        _warn(f"there is no prediction log in {home.absolute()} so far; the folder is made now")
     with Shipper(home, url, keep_shipped_s=keep_s, on_problem=_warn) as shipper:
         sent, error = _until_told(lambda stop: _run(shipper, stop, follow, retry_quarantined))
     if sent or error is None:

@@ -18,6 +18,7 @@ from typing import Any
 from asfitted.prediction_log.encode import Call
 from asfitted.prediction_log.place import (
     beside,
+    closed_here,
     journal_path,
     make_folder,
     new_writer,
@@ -262,6 +263,7 @@ class JournalFile:
                     connection.close()
             if index is not None:
                 os.close(index)
+            closed_here(self.writer)
             if not any(self.written.values()):
                 self._remove()
 
@@ -314,6 +316,7 @@ class JournalFile:
             pass  # a reader is there or the disk is full: the WAL keeps the rows as well
         finally:
             connection.close()
+            closed_here(self.writer)
 
     def _remove(self) -> None:
         for ending in ("", "-wal", "-shm", "-journal"):

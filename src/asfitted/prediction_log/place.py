@@ -49,8 +49,13 @@ def new_writer() -> str:
 
 
 def made_here(writer: str) -> bool:
-    """Whether this process, or one that it was forked from, is or was `writer`."""
+    """Whether this process, or one that it was forked from, may have the file of `writer` open."""
     return writer in _made_here
+
+
+def closed_here(writer: str) -> None:
+    """Note that this process has closed the file of `writer`, in whatever state."""
+    _made_here.discard(writer)
 
 
 def journal_path(folder: Path, writer: str) -> Path:

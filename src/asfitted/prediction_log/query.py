@@ -87,7 +87,12 @@ class Query:
                 f"the id {self.prediction_id!r} is too short to mean one record",
                 mend=f"give it whole, or its last {SHORT_ID} characters",
             )
-        self.where()
+        for column, _, value in self.conditions():
+            try:
+                str(value).encode()
+            except UnicodeEncodeError as error:
+                # As a shell gives it; on record there is no such text.
+                raise ConfigError(f"the {column} {value!r} is no text in UTF-8") from error
 
     def conditions(self) -> list[tuple[str, str, Any]]:
         """Return all but the keys' and the finding's as (column, operator, value).

@@ -23,6 +23,7 @@ from asfitted.prediction_log.shipping_journals import (
     ends,
     look,
     next_rows,
+    process_of,
     writer_of,
 )
 from asfitted.prediction_log.shipping_lock import REMOVAL_LOCK, FolderLock
@@ -216,12 +217,16 @@ class Shipper:
         sent, left = 0, set[Path]()
         sink = self._connected() if busy else None
         for _ in range(_ROUNDS):
-            again = []
-            # One call each in turn: no journal waits for another's end.
+            again, served = [], dict[str, Path]()
+            # One call each in turn: no process waits for another's backlog. Of one process
+            # the oldest journal first, which can be deleted while the others are shipped.
             for place, (path, table) in enumerate(busy):
                 if ended():
                     again += busy[place:]
                     break
+                if served.setdefault(process_of(path), path) != path:
+                    again.append((path, table))
+                    continue
                 assert sink is not None
                 rows, whole = self._step(sink, path, table, full_only, last[path].get(table))
                 sent += rows

@@ -37,6 +37,17 @@ def writer_of(path: Path) -> str:
     return path.name.removeprefix("journal-").removesuffix(SUFFIX)
 
 
+def process_of(path: Path) -> str:
+    """Return host and process id of a journal's writer, as its name says.
+
+    Examples
+    --------
+    >>> process_of(Path("journal-20261128T061214578683-vm-1-11624-204bb28c.sqlite"))
+    'vm-1-11624'
+    """
+    return writer_of(path).partition("-")[2].rpartition("-")[0]
+
+
 def next_rows(
     path: Path, table: Table, after: int, max_rows: int, max_bytes: int, *, up_to: int | None = None
 ) -> tuple[list[Row], Exception | None]:

@@ -119,6 +119,10 @@ class ShippingState:
                 path.chmod(0o600)  # quarantined rows hold what callers sent
                 with naming_the_file():
                     self._connection.execute("PRAGMA synchronous = FULL")
+                    self._connection.execute("PRAGMA secure_delete = ON")
+                    # It keeps its room: on a disk that is full of what was not shipped,
+                    # progress is noted all the same, and what is shipped then goes.
+                    self._connection.execute("PRAGMA journal_mode = PERSIST")
                     self._connection.executescript(_SCHEMA)
                     for table in set(TABLES) - set(self._tables()):
                         # Of an older version, which knew nothing of this table.
@@ -215,12 +219,15 @@ class ShippingState:
         return [(table, w, n, tuple(json.loads(text))) for table, w, n, text in found]
 
     def release(self, table: Table, writer: str, sequence: int) -> None:
-        """Take a row out of quarantine: the sink has it now."""
+        """Take a row out of quarantine, its bytes too: the sink has it now."""
+        # With a journal that is kept, they would stay there.
+        self._connection.execute("PRAGMA journal_mode = DELETE")
         self._connection.execute(
             "DELETE FROM quarantine "
             "WHERE sink = ? AND of_table = ? AND writer = ? AND sequence = ?",
             [self.sink, table, writer, sequence],
         )
+        self._connection.execute("PRAGMA journal_mode = PERSIST")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

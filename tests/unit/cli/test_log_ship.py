@@ -69,6 +69,21 @@ def test_ship_then_stats_then_query(home, capsys) -> None:
     assert len(json.loads(run(capsys, "log", "query", *both)[1])["records"]) == 7
 
 
+def test_a_damaged_journal_is_told_once_and_not_for_each_table(home, capsys) -> None:
+    (home / "log" / "journal-x.sqlite").write_text("no database")
+    _, _, err = run(capsys, "log", "stats", "--reconcile", "--sink", f"sqlite:///{home}/sink.db")
+    assert err.count("journal-x.sqlite: is not a SQLite file") == 1
+
+
+def test_a_folder_that_is_not_there_is_made_and_told(home, capsys) -> None:
+    code, _, err = run(capsys, "log", "ship", "--folder", home / "typo")
+    assert code == 0
+    assert f"there is no prediction log in {home / 'typo'} so far" in err
+    assert (home / "typo").is_dir()
+    _, _, err = run(capsys, "log", "ship")
+    assert err == ""
+
+
 def test_stats_for_a_person_say_what_is_wrong(home, capsys) -> None:
     code, out, _ = run(capsys, "log", "stats")
     assert code == 0

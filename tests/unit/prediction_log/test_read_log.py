@@ -127,6 +127,7 @@ def test_a_record_is_found_by_its_id_or_the_end_of_it(log) -> None:
         {"key": {"a": 1}, "table": "refusals"},
         {"finding": "filled", "table": "refusals"},
         {"code": "contract_violation"},
+        {"model": "flights\udcff"},
     ],
 )
 def test_a_condition_that_makes_no_sense_is_refused(conditions) -> None:

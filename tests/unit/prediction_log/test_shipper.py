@@ -182,6 +182,29 @@ def test_a_poisoned_record_is_put_aside_and_stops_nothing(folder, url) -> None:
         assert log_stats(folder, url).as_dict()["quarantined"] == 0
 
 
+def test_what_is_taken_out_of_quarantine_leaves_no_bytes(folder, url) -> None:
+    def refusing(url: str) -> Faulty:
+        sink = Faulty(url)
+
+        def before(table: Table, rows: Sequence[Row]) -> None:
+            raise RowsRefused("not yet")
+
+        sink.before = before
+        return sink
+
+    with Journal(folder) as journal:
+        journal.append(batch(3, keys=[{"subject": "CANARY"}] * 3))
+    with Shipper(folder, url, open_sink=refusing, on_problem=lambda problem: None) as shipper:
+        shipper.ship()
+    left = [path for path in folder.iterdir() if path.name.startswith("shipping.sqlite")]
+    assert any(b"CANARY" in path.read_bytes() for path in left)
+    with Shipper(folder, url) as shipper:
+        assert shipper.retry_quarantined() == 3
+        shipper.ship()
+    left = [path for path in folder.iterdir() if path.name.startswith("shipping.sqlite")]
+    assert not any(b"CANARY" in path.read_bytes() for path in left)
+
+
 def test_a_damaged_row_goes_to_quarantine_whole(folder, url) -> None:
     with Journal(folder) as journal:
         journal.append(batch(3))
@@ -264,7 +287,7 @@ sys.stdin.readline()
         shipper.ship()
         assert journal_files(folder) == []
     assert sorted(p.name for p in folder.iterdir()) == [
-        "removal.lock", "shipping.lock", "shipping.sqlite",
+        "removal.lock", "shipping.lock", "shipping.sqlite", "shipping.sqlite-journal",
     ]  # fmt: skip
     assert len(in_sink(url)) == 7
     found = log_stats(folder, url).as_dict()
@@ -482,6 +505,40 @@ def test_a_shipped_journal_is_deleted_while_another_takes_long(folder, url) -> N
             assert shipper.ship() == 1001
     assert calls[0]
     assert not calls[-1]
+
+
+def test_of_one_process_the_oldest_journal_is_shipped_first(folder, url) -> None:
+    for _ in range(3):
+        with Journal(folder) as journal:
+            journal.append(batch(30))
+    first, second, third = journal_files(folder)
+    # As if the last were another process's, which waits for none of them.
+    host_and_pid = f"-{os.getpid()}-"
+    other = third.rename(third.with_name(third.name.replace(host_and_pid, "-1-")))
+    calls: list[str] = []
+    stop = threading.Event()
+
+    def opened(url: str) -> Faulty:
+        sink = Faulty(url)
+
+        def after(table: Table, rows: Sequence[Row]) -> None:
+            calls.append(rows[0][TABLES[table].index("writer")])
+            if len(calls) == 12:
+                stop.set()
+
+        sink.after = after
+        return sink
+
+    with Shipper(folder, url, keep_shipped_s=0, open_sink=opened) as shipper:
+        shipper.ship(stop=stop)
+        assert Counter(calls) == {
+            first.name[8:-7]: 5, second.name[8:-7]: 2, third.name[8:-7]: 5,
+        }  # fmt: skip
+        assert journal_files(folder) == [second]
+        assert not other.exists()
+        stop.clear()
+        shipper.ship()
+    assert len(in_sink(url)) == 90
 
 
 def test_it_ends_where_rows_are_written_as_fast_as_they_are_shipped(folder, url) -> None:

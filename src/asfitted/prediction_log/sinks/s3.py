@@ -38,6 +38,12 @@ class S3Store:
     def __init__(self, url: str) -> None:
         self._bucket, self._prefix = _s3.place_of(url)
         self.where = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+        if self._prefix and {"", ".", ".."} & set(self._prefix[:-1].split("/")):
+            # Some stores write there as if it were a path, and then list nothing.
+            raise ConfigError(
+                "the prefix has an empty part, or a . or ..", self.where,
+                "name it as it shall be stored: s3://bucket/prefix",
+            )  # fmt: skip
         self._client = _s3.client(self.where)
         self._knows_conditions = False
 

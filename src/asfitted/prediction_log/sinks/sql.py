@@ -26,11 +26,14 @@ from asfitted.prediction_log.tables import (
 )
 
 _FETCH_ROWS = 1_000
-_NO_PRIVILEGE = "42501"
-_RIGHTS = (
-    "grant its user INSERT and SELECT on the four tables, SELECT on asfitted_alembic_version, "
-    "and TEMPORARY on the database; see docs/prediction_log.md"
-)
+_NOT_NULL = "23502"
+# By PostgreSQL's code of the error.
+_MENDS = {
+    "42501": "grant its user INSERT and SELECT on the four tables, SELECT on "
+    "asfitted_alembic_version, and TEMPORARY on the database; see docs/prediction_log.md",
+    _NOT_NULL: "give the column, which is not Asfitted's, a default",
+}
+_OUR_COLUMNS = frozenset(name for names in TABLES.values() for name in names)
 
 
 class SqlSink:
@@ -201,15 +204,21 @@ class SqlSink:
             yield
         except (sa.exc.SQLAlchemyError, driver.Error, OSError, *of_rows) as error:
             cause: Any = getattr(error, "orig", None) or error
-            if writing and isinstance(error, of_rows):
+            if writing and isinstance(error, of_rows) and not _is_of_their_column(cause):
                 raise RowsRefused(_first_line(cause)) from error
             # The connection may be in any state: the next call begins with a new one.
             self._engine.dispose()
             self._ready = False
-            mend = _RIGHTS if getattr(cause, "sqlstate", "") == _NO_PRIVILEGE else ""
+            mend = _MENDS.get(getattr(cause, "sqlstate", ""), "")
             raise StoreUnavailable(
                 f"the sink {what}: {_first_line(cause)}", self.name, mend
             ) from error
+
+
+def _is_of_their_column(cause: Any) -> bool:
+    """Whether a column that somebody has added wants a value: no row will ever have one."""
+    column = getattr(getattr(cause, "diag", None), "column_name", None)
+    return getattr(cause, "sqlstate", "") == _NOT_NULL and column not in _OUR_COLUMNS
 
 
 def _copy(connection: sa.Connection, table: Table, rows: Sequence[Row]) -> None:

@@ -16,7 +16,7 @@ _MEND = (
     "s3://bucket/prefix, a folder, or mlflow+ and the URI of a tracking server"
 )
 # `sqlite:log.sqlite`, `mlflow+databricks`: a mistake, which as a folder would take records.
-_LIKE_A_URL = r"[A-Za-z][A-Za-z0-9+.-]+:|mlflow\+"
+_LIKE_A_URL = r"[A-Za-z][A-Za-z0-9+.-]+:|mlflow\+|(sqlite|postgres|s3|file|http)[a-z+]*//"
 
 
 def open_sink(url: str) -> Sink:
@@ -97,7 +97,8 @@ def _refuse_ambiguous(url: str) -> None:
             public_name(url),
             "write them as %40, %2F, %3F and %23",
         )
-    if not _scheme(url) and re.match(_LIKE_A_URL, url):
+    slip = "://" not in url and _scheme(url) != "file"
+    if slip and (_scheme(url) or re.match(_LIKE_A_URL, url)):
         raise ConfigError(
             "the sink is neither a URL nor, it seems, a folder", public_name(url),
             f"{_MEND}; of a folder that is called so: ./ before it",
@@ -147,6 +148,9 @@ def public_name(url: str) -> str:
     'file:///srv/log'
     """
     scheme = _scheme(url)
+    if "://" not in url or scheme.partition("+")[0] == "sqlite":
+        # Of a URL with a slip in it, which is a path then.
+        url = re.sub(r"[^/]*:[^/]*@", "", url)
     if scheme in {"", "file"}:
         return folder_of(url).as_uri()
     if scheme.partition("+")[0] == "sqlite":

@@ -159,3 +159,18 @@ def test_a_moment_of_no_calendar_is_an_error_of_the_sink(postgres, database) -> 
         admin.execute("UPDATE predictions SET scored_at = 'infinity'")
         with pytest.raises(StoreUnavailable, match="cannot be read"):
             list(sink.read(Query()))
+
+
+def test_a_column_that_somebody_has_added_is_no_fault_of_the_rows(postgres, database) -> None:
+    rows = [prediction("w", n) for n in range(1, 3)]
+    with closing(open_sink(database)) as sink, postgres.connect(database) as admin:
+        sink.write("predictions", rows[:1])
+        admin.execute("ALTER TABLE predictions ADD COLUMN team text NOT NULL DEFAULT 'a'")
+        admin.execute("ALTER TABLE predictions ALTER COLUMN team DROP DEFAULT")
+        # In the journals, not in quarantine: it is mended for all of them at once.
+        with pytest.raises(StoreUnavailable, match='column "team"') as failed:
+            sink.write("predictions", rows)
+        assert "a default" in failed.value.mend
+        admin.execute("ALTER TABLE predictions ALTER COLUMN team SET DEFAULT 'a'")
+        sink.write("predictions", rows)
+        assert list(sink.read(Query())) == rows

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from faulty_proxy import Proxy
 
-from asfitted.errors import StoreUnavailable
+from asfitted.errors import ConfigError, StoreUnavailable
+from asfitted.prediction_log.sinks import open_sink
 from asfitted.prediction_log.sinks.disk import DiskStore
 from asfitted.prediction_log.sinks.s3 import S3Store
 
@@ -90,3 +91,10 @@ def test_an_answer_lost_after_a_change_is_known_as_done(s3, bucket, monkeypatch)
         assert store.read(entry.name) is None
         store.close()
     assert sorted(lost) == ["DELETE", "GET", "PUT"]
+
+
+@pytest.mark.parametrize("prefix", ["x//y", "x/../y", "./x", "x/."])
+def test_a_prefix_that_a_store_may_take_for_a_path_is_refused(bucket, prefix) -> None:
+    with pytest.raises(ConfigError, match="the prefix has an empty part"):
+        open_sink(f"s3://{bucket}/{prefix}")
+    open_sink(f"s3://{bucket}//x/y/").close()

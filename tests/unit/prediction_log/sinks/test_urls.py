@@ -40,6 +40,13 @@ def test_a_password_that_is_not_escaped_is_refused_unshown(url: str) -> None:
         (f"postgresql+psycopg://me:{SECRET}@[::1/db", "the sink's URL is none"),
         (f"mlflow+https://me:{SECRET}@[bad/x", "the sink's URL is none"),
         ("file://host/folder", "names a host"),
+        (f"postgresql+psycopg:me:{SECRET}@host/db", "neither a URL nor"),
+        (f"postgresql+psycopg:/me:{SECRET}@host/db", "neither a URL nor"),
+        (f"postgresql+psycopg//me:{SECRET}@host/db", "neither a URL nor"),
+        (f"mlflow+http:/me:{SECRET}@host", "neither a URL nor"),
+        (f"mlflow+me:{SECRET}@host", "neither a URL nor"),
+        (f"s3:/me:{SECRET}@bucket/x", "neither a URL nor"),
+        (f"me:{SECRET}@host/db", "neither a URL nor"),
         # Gone with the process, and the journals after some days.
         ("sqlite://", "names none"),
         ("sqlite:///", "names none"),
@@ -58,6 +65,7 @@ def test_what_is_no_url_is_refused(url: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says) as refused:
         open_sink(url)
     assert SECRET not in str(refused.value)
+    assert SECRET not in public_name(url)
 
 
 @pytest.mark.parametrize(
