@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import sys
 import tempfile
+import tracemalloc
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -405,3 +406,19 @@ def test_times_before_1970_and_equal_times_keep_their_order(tmp_path) -> None:
     assert found[0]["scored_at"] == early
     reverse = list(records(tmp_path, Query(newest_first=True)))
     assert reverse == found[::-1]
+
+
+def test_reading_takes_little_more_than_the_frame(tmp_path) -> None:
+    n_rows = 2_000
+    with Journal(tmp_path) as journal:
+        journal.append(batch(n_rows))
+    read_log(tmp_path, features=True, limit=1)
+    tracemalloc.start()
+    try:
+        frame = read_log(tmp_path, features=True)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert frame["distance"].tolist() == [100 + n for n in range(n_rows)]
+    # As records in memory, all of them took 4,500 bytes each.
+    assert peak < n_rows * 2_500
