@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from asfitted.errors import ConfigError
@@ -29,9 +29,9 @@ def read_log(
     folder: str | os.PathLike[str] | None = None,
     *,
     model: str | None = None,
-    version: str | None = None,
-    since: datetime | str | None = None,
-    until: datetime | str | None = None,
+    version: str | int | None = None,
+    since: datetime | date | str | None = None,
+    until: datetime | date | str | None = None,
     key: Mapping[str, Any] | None = None,
     prediction_id: str | None = None,
     request_id: str | None = None,
@@ -54,8 +54,8 @@ def read_log(
         Alone, its journals only. Without folder and sink: those of the configuration,
         journals and sink together, each record once.
     model, version, request_id, source : str, optional
-    since, until : aware datetime or ISO 8601 text, optional
-        Scored from `since` on and before `until`; a text without offset is UTC.
+    since, until : aware datetime, date or ISO 8601 text, optional
+        Scored from `since` on and before `until`; a date or a text without offset is in UTC.
     key : mapping of str, optional
         Values of keys, all of which must match; with ASFITTED_HASH_KEY hashed ones too.
     prediction_id : str, optional
@@ -104,7 +104,7 @@ def read_log(
 
     query = Query(
         model=model,
-        version=version,
+        version=None if version is None else str(version),
         since=since,
         until=until,
         key=key or {},
