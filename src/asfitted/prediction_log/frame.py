@@ -205,4 +205,8 @@ def _column(values: list[Any]) -> Any:
     # Beside a missing value pandas makes integers floats, which end at 2**53.
     large = any(type(value) is int and abs(value) > 2**53 for value in values)
     nested = any(isinstance(value, (dict, list)) for value in values)
-    return pd.Series(values, dtype=object if nested or large or not values else None)
+    kept = nested or large or not values
+    try:
+        return pd.Series(values, dtype=object if kept else None)
+    except UnicodeEncodeError:
+        return pd.Series(values, dtype=object)  # half of a surrogate pair is among them
