@@ -79,15 +79,22 @@ def query_from(options: dict[str, Any], limit: int | None, *, newest_first: bool
     names = ("model", "version", "since", "until", "prediction_id", "request_id", "source")
     return Query(
         **{name: options[name] for name in (*names, "finding", "code")},
-        key=dict(map(_pair, options["keys"])),
+        key=keys_from(options["keys"]),
         limit=limit,
         newest_first=newest_first,
         table="refusals" if options["refused"] else "predictions",
     )
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise click.UsageError(f"--key {text}: write it as name=value")
-    return name, value
+def keys_from(texts: Iterable[str]) -> dict[str, str]:
+    """Return the keys of ``--key NAME=VALUE``, all of which a record must have."""
+    keys: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--key {text}: write it as name=value")
+        if name in keys:
+            # Of two values of one key no record has both, and the first would be forgotten.
+            raise click.UsageError(f"--key {name} stands there twice: run it once for each value")
+        keys[name] = value
+    return keys

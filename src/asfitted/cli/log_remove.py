@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from asfitted.cli.durations import Duration
-from asfitted.cli.log_options import Command, place_from, placed, with_options
+from asfitted.cli.log_options import Command, keys_from, place_from, placed, with_options
 from asfitted.cli.log_output import as_json as as_json_records
 from asfitted.cli.log_place import Problems, local_folder, say_unknown_keys
 from asfitted.cli.log_table import flat
@@ -74,10 +74,7 @@ def erase(keys: tuple[str, ...], reason: str, who: str, **options: Any) -> None:
     Records keep their id, times, model, writer and sequence, so that counts still agree,
     and their trace is visible. Keys that are hashed are found with ASFITTED_HASH_KEY.
     """
-    wrong = [key for key in keys if not key.partition("=")[0] or "=" not in key]
-    if wrong:
-        raise click.UsageError(f"--key {wrong[0]}: write it as name=value")
-    wanted = dict(key.split("=", 1) for key in keys)
+    wanted = keys_from(keys)
 
     def remove(place: Place, confirm: Callable[[Removal], bool]) -> Removal:
         return erase_records(place, wanted, reason=reason, who=who, confirm=confirm)

@@ -268,6 +268,8 @@ def test_a_key_that_no_record_has_is_named_with_those_there_are(run, log, comman
     "arguments",
     [
         ["query", "--key", "flight"],
+        ["query", "--key", "flight=101", "--key", "flight=102"],
+        ["erase", "--key", "flight=101", "--key", "flight=102", "--reason", "r", "--yes"],
         ["query", "--since", "yesterday"],
         ["query", "--refused", "--key", "a=1"],
         ["query", "--source", "browser"],
