@@ -72,6 +72,13 @@ def main(argv: list[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
+    except UnicodeEncodeError as error:
+        if sys.stdout.encoding.lower() in {"utf-8", "utf8"}:
+            raise
+        letter = ascii(error.object[error.start])
+        click.echo(f"The output is {sys.stdout.encoding}, which has no {letter}.", err=True)
+        click.echo("  mend:  set PYTHONIOENCODING=utf-8, or write --json", err=True)
+        sys.exit(2)
     except (BrokenPipeError, SystemExit):
         # click and rich exit with 1, the code of a bug, when nobody reads on: `| head`.
         if not nobody_reads():

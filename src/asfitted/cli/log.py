@@ -17,6 +17,7 @@ from asfitted.cli.log_place import Problems, say_unknown_keys
 from asfitted.cli.log_remove import erase, prune, removals
 from asfitted.cli.log_ship import ship, stats
 from asfitted.errors import ConfigError
+from asfitted.prediction_log.exporting import without_halves
 from asfitted.prediction_log.follow import Follower
 from asfitted.prediction_log.joining import joined, read_outcomes, with_outcomes
 from asfitted.prediction_log.place import journal_files
@@ -136,7 +137,7 @@ def show(prediction_id: str, as_json: bool, **options: Any) -> None:
     if as_json:
         click.echo(log_output.as_json(found))
     else:
-        click.echo("\n\n".join(map(log_output.in_full, found)))
+        click.echo(without_halves("\n\n".join(map(log_output.in_full, found))))
     problems.exit()
 
 

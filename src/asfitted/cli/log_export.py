@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -26,8 +27,8 @@ from asfitted.prediction_log.sql_query import sql as sql_over
 @click.option(
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
-    help="A file, or a folder that is there: predictions.FORMAT in it.",
+    type=click.Path(),
+    help="A file, or a folder (one that is there, or ends in /): predictions.FORMAT in it.",
 )
 @click.option(
     "--format",
@@ -40,7 +41,7 @@ from asfitted.prediction_log.sql_query import sql as sql_over
 @click.option("--overwrite", is_flag=True, help="Replace an output that is there.")
 @conditions
 def export(
-    output: Path,
+    output: str,
     form: str | None,
     features: bool,
     outcomes: bool,
@@ -51,29 +52,29 @@ def export(
     query = query_from(options, None, newest_first=False)
     if query.table == "refusals" and (features or outcomes):
         raise click.UsageError("a refused request has no features and no outcome")
-    ending = output.suffix.removeprefix(".")
-    if form is None and ending and ending not in get_args(Form) and not output.is_dir():
+    target = Path(output)
+    is_folder = target.is_dir() or output.endswith(os.sep)
+    ending = "" if is_folder else target.suffix.removeprefix(".")
+    if form is None and ending and ending not in get_args(Form):
         raise click.UsageError(
             f"no format is called {ending}: end the name in .{', .'.join(get_args(Form))}, "
             "or say --format"
         )
     chosen = form or ending or "parquet"
-    if output.is_dir():
-        chosen = form or "parquet"
-    if output.is_dir():
-        output = output / f"{query.table}.{chosen}"
+    if is_folder:
+        target /= f"{query.table}.{chosen}"
     place = place_from(options)
     count = export_log(
         place,
         query,
-        output,
+        target,
         cast(Form, chosen),
         features=features,
         outcomes=outcomes,
         overwrite=overwrite,
         on_problem=Problems(),
     )
-    click.echo(f"{count:,} {query.table} of {place} in {output}")
+    click.echo(f"{count:,} {query.table} of {place} in {target}")
 
 
 @click.command()

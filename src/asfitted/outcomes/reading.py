@@ -19,6 +19,7 @@ from asfitted.contract import Column, DataContract, check_target
 from asfitted.contract.kinds import read_column
 from asfitted.contract.plain import plain
 from asfitted.errors import ConfigError, ContractViolation, Violation
+from asfitted.prediction_log.exporting import without_halves
 from asfitted.prediction_log.keys import spelled
 from asfitted.wire.csv import ALL_TEXT, read_csv
 
@@ -203,6 +204,8 @@ def _plain(cell: Any) -> Any:
         return None
     if isinstance(cell, float) and cell in (float("inf"), float("-inf")):
         return _WRONG
+    if isinstance(cell, str) and without_halves(cell) != cell:
+        return _WRONG  # no column of texts holds half of a surrogate pair
     return cell if isinstance(cell, (str, bool, int, float)) else _WRONG
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from asfitted.errors import ConfigError
-from asfitted.prediction_log.joining import JOINED_COLUMNS, with_outcomes
+from asfitted.prediction_log.joining import JOINED_COLUMNS, joined, read_outcomes, with_outcomes
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.reader import Record, warn
 from asfitted.prediction_log.sinks.reading import SinkDown
@@ -29,9 +29,9 @@ def read_log(
     folder: str | os.PathLike[str] | None = None,
     *,
     model: str | None = None,
-    version: str | None = None,
-    since: datetime | str | None = None,
-    until: datetime | str | None = None,
+    version: str | int | None = None,
+    since: datetime | date | str | None = None,
+    until: datetime | date | str | None = None,
     key: Mapping[str, Any] | None = None,
     prediction_id: str | None = None,
     request_id: str | None = None,
@@ -54,8 +54,8 @@ def read_log(
         Alone, its journals only. Without folder and sink: those of the configuration,
         journals and sink together, each record once.
     model, version, request_id, source : str, optional
-    since, until : aware datetime or ISO 8601 text, optional
-        Scored from `since` on and before `until`; a text without offset is UTC.
+    since, until : aware datetime, date or ISO 8601 text, optional
+        Scored from `since` on and before `until`; a date or a text without offset is in UTC.
     key : mapping of str, optional
         Values of keys, all of which must match; with ASFITTED_HASH_KEY hashed ones too.
     prediction_id : str, optional
@@ -104,7 +104,7 @@ def read_log(
 
     query = Query(
         model=model,
-        version=version,
+        version=None if version is None else str(version),
         since=since,
         until=until,
         key=key or {},
@@ -126,15 +126,19 @@ def read_log(
         warn(problem)
 
     place = place_of(folder, sink, journals_only=journals_only)
-    found = list(whole_records(place, query, on_problem=note))
-    if outcomes:
-        found = list(with_outcomes(found, place, on_problem=note))
-    expanded = features and not refused
-    rows = [flat(record) for record in found] if expanded else found
+    found = whole_records(place, query, on_problem=note)
+    if outcomes and limit is not None:
+        found = with_outcomes(found, place, on_problem=note)
+    elif outcomes:
+        known = read_outcomes(place, None, on_problem=note)
+        found = (joined(record, known) for record in found)
     names = [*TABLES[query.table], *(JOINED_COLUMNS if outcomes else ())]
-    if expanded and rows:
-        names = flat_names(rows)
-    frame: pd.DataFrame = pd.DataFrame({name: _column(rows, name) for name in names})
+    expanded = features and not refused
+    columns = _columns(map(flat, found) if expanded else found)
+    if expanded and columns:
+        names = flat_names([columns])
+    # One after the other, since a list takes more room than the column that is made of it.
+    frame: pd.DataFrame = pd.DataFrame({name: _column(columns.pop(name, [])) for name in names})
     frame.attrs["incomplete"] = any(isinstance(problem, SinkDown) for problem in problems)
     for name in names:
         if name in _TIMES:
@@ -178,11 +182,31 @@ def flat_names(rows: Iterable[Record]) -> list[str]:
     return sorted(names, key=group)
 
 
-def _column(rows: list[Record], name: str) -> Any:
+def _columns(rows: Iterable[Record]) -> dict[str, list[Any]]:
+    """Return the values of each name in any of `rows`, None where a row has it not."""
+    columns: dict[str, list[Any]] = {}
+    texts: dict[str, str] = {}
+    for count, row in enumerate(rows):
+        for name, value in row.items():
+            if name not in columns:
+                columns[name] = [None] * count
+            # Most texts of a record are those of the one before: a writer, a digest.
+            shared = name in COLUMNS and name != "prediction_id" and type(value) is str
+            columns[name].append(texts.setdefault(value, value) if shared else value)
+        for values in columns.values():
+            if len(values) == count:
+                values.append(None)
+    return columns
+
+
+def _column(values: list[Any]) -> Any:
     import pandas as pd
 
-    values = [row.get(name) for row in rows]
     # Beside a missing value pandas makes integers floats, which end at 2**53.
     large = any(type(value) is int and abs(value) > 2**53 for value in values)
     nested = any(isinstance(value, (dict, list)) for value in values)
-    return pd.Series(values, dtype=object if nested or large or not values else None)
+    kept = nested or large or not values
+    try:
+        return pd.Series(values, dtype=object if kept else None)
+    except UnicodeEncodeError:
+        return pd.Series(values, dtype=object)  # half of a surrogate pair is among them

@@ -8,6 +8,8 @@ import os
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from asfitted.errors import ConfigError
 from asfitted.prediction_log.fields import KEY_VARIABLE, OLD_KEYS_VARIABLE, keyed_hash
 
@@ -24,6 +26,8 @@ def spelled(value: Any) -> str:
     """
     if isinstance(value, str):
         return value
+    if isinstance(value, np.generic):
+        value = value.item()  # of a cell of a DataFrame
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return json.dumps(value, sort_keys=True, separators=(",", ":"))

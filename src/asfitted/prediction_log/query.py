@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
+from numbers import Integral
 from typing import Any, get_args
 
 from asfitted.errors import ConfigError
@@ -15,6 +16,9 @@ from asfitted.prediction_log.tables import COLUMNS_OF, ID_OF, TIME_OF, Table
 # UUIDv7 begins with the time and ends in 62 random bits: short ids are ends.
 SHORT_ID = 12
 _FULL_ID = 36
+_TEXTS = (
+    "model", "version", "prediction_id", "request_id", "batch_id", "source", "finding", "code",
+)  # fmt: skip
 # Conditions on columns that not every table has.
 _OWN = ("request_id", "batch_id", "source", "code")
 # What to ask instead.
@@ -23,6 +27,8 @@ _ASK: Mapping[tuple[Table, str], str] = {
     ("refusals", "findings"): "ask by code",
     ("predictions", "code"): "ask for refused requests (--refused; in Python refused=True)",
 }
+
+_TIMES = "write 2026-11-24, 2026-11-24T10:35 or …T10:35:00Z"
 
 
 @dataclass(frozen=True)
@@ -34,8 +40,8 @@ class Query:
     model, version, request_id, batch_id, source, code : str or None
         `code` is why a request was refused, such as ``contract_violation``. A condition
         on what a table has no column for is an error.
-    since, until : aware datetime, ISO 8601 text or None
-        From `since` on, before `until`. A text without an offset is UTC.
+    since, until : aware datetime, date, ISO 8601 text or None
+        From `since` on, before `until`. A date or a text without an offset is in UTC.
     key : mapping of str
         Values of keys. A text also finds the number that it spells, and with
         ASFITTED_HASH_KEY what the field policy has hashed.
@@ -53,8 +59,8 @@ class Query:
 
     model: str | None = None
     version: str | None = None
-    since: datetime | str | None = None
-    until: datetime | str | None = None
+    since: datetime | date | str | None = None
+    until: datetime | date | str | None = None
     key: Mapping[str, Any] = field(default_factory=dict)
     prediction_id: str | None = None
     request_id: str | None = None
@@ -67,11 +73,18 @@ class Query:
     batch_id: str | None = None
 
     def __post_init__(self) -> None:
+        for name in _TEXTS:
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                # A version that is a number, an id that is a UUID: sinks compare texts.
+                object.__setattr__(self, name, str(value))
         named = self.table in {"predictions", "refusals"}
         if named and self.source is not None and self.source not in get_args(Source):
             raise ConfigError(
                 f"there is no source {self.source!r}", mend=f"one of {', '.join(get_args(Source))}"
             )
+        if self.limit is not None and not isinstance(self.limit, Integral):
+            raise ConfigError(f"the limit {self.limit!r} is no whole number")
         if self.limit is not None and self.limit < 0:
             raise ConfigError(f"the limit {self.limit} is below 0")
         asked = {"keys": self.key or None, "findings": self.finding}
@@ -154,17 +167,20 @@ class Query:
         return self.limit
 
 
-def _moment(value: datetime | str | None, name: str) -> int | None:
+def _moment(value: datetime | date | str | None, name: str) -> int | None:
     if value is None:
         return None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = value.isoformat()
     if isinstance(value, str):
         try:
             moment = datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
         except ValueError as error:
-            raise ConfigError(
-                f"{name} is {value!r}", mend="write 2026-11-24, 2026-11-24T10:35 or …T10:35:00Z"
-            ) from error
+            raise ConfigError(f"{name} is {value!r}", mend=_TIMES) from error
         value = moment if moment.utcoffset() is not None else moment.replace(tzinfo=timezone.utc)
+    # pandas' missing moment is a datetime that is not itself.
+    if not isinstance(value, datetime) or value != value:
+        raise ConfigError(f"{name} is {value!r}", mend=_TIMES)
     if value.utcoffset() is None:
         raise ConfigError(f"{name} has no zone", mend="datetime(…, tzinfo=timezone.utc)")
     return to_microseconds(value, name)

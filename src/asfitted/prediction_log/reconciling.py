@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.reader import warn
-from asfitted.prediction_log.removal_run import spans
 from asfitted.prediction_log.shipping_state import Progress, state_of
 from asfitted.prediction_log.sinks.urls import public_name
 from asfitted.prediction_log.tables import TABLES, Table
 from asfitted.prediction_log.whole import Place, scan
 
-Numbers = Mapping[tuple[Table, str], set[int]]
+# Of sequence numbers: the first and the last of each span, in order, none twice.
+Spans = list[list[int]]
+Numbers = Mapping[tuple[Table, str], Spans]
+
+# A writer's rows may come in any order: so many spans are put together at a time.
+_LOOSE = 10_000
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def reconcile(place: Place, *, on_problem: Callable[[str], None] = warn) -> Acco
     Parameters
     ----------
     place : Place
-        Both are asked; all sequence numbers are in memory, nothing else.
+        Both are asked; of the numbers that are there only the gaps are in memory.
     on_problem : callable, default logs a warning
 
     Raises
@@ -92,12 +96,18 @@ def reconcile(place: Place, *, on_problem: Callable[[str], None] = warn) -> Acco
         Where the shipper's state cannot be read.
     """
     removed, unrecorded = traces(place, on_problem=on_problem)
-    there: dict[tuple[Table, str], set[int]] = {}
+    there: dict[tuple[Table, str], Spans] = {}
     for table in TABLES:
         rows = scan(place, Query(table=table), ("writer", "sequence"),
                     on_problem=on_problem, strict=True)  # fmt: skip
         for writer, sequence in rows:
-            there.setdefault((table, writer), set()).add(sequence)
+            own = there.setdefault((table, writer), [])
+            if own and own[-1][1] + 1 == sequence:
+                own[-1][1] = sequence
+            else:
+                own.append([sequence, sequence])
+                if len(own) % _LOOSE == 0:
+                    own[:] = merged(own)
     shipped: dict[str, Progress] = {}
     if place.folder is not None and place.sink is not None:
         shipped, _, _ = state_of(place.folder, public_name(place.sink))
@@ -106,20 +116,20 @@ def reconcile(place: Place, *, on_problem: Callable[[str], None] = warn) -> Acco
     for writer in sorted(names):
         missing: dict[Table, list[list[int]]] = {}
         for table in TABLES:
-            mine = there.get((table, writer), set()) | removed.get((table, writer), set())
+            mine = merged([*there.get((table, writer), []), *removed.get((table, writer), [])])
             known = shipped[writer].last(table) if writer in shipped else 0
-            lacking = spans(set(range(1, max([known, *mine]) + 1)) - mine)
+            lacking = between(mine, known)
             if lacking:
                 missing[table] = lacking
-        own = there.get(("predictions", writer), set())
-        gone = removed.get(("predictions", writer), set()) - own
-        lost = sum(last - first + 1 for first, last in missing.get("predictions", []))
+        own = merged(there.get(("predictions", writer), []))
+        gone = count(merged([*own, *removed.get(("predictions", writer), [])])) - count(own)
+        lost = count(missing.get("predictions", []))
         accounts.append(
             WriterAccount(
                 writer=writer,
-                answered=len(own) + len(gone) + lost + unrecorded.get(writer, 0),
-                on_record=len(own),
-                removed=len(gone),
+                answered=count(own) + gone + lost + unrecorded.get(writer, 0),
+                on_record=count(own),
+                removed=gone,
                 unrecorded=unrecorded.get(writer, 0),
                 missing=missing,
             )
@@ -131,23 +141,60 @@ def traces(
     place: Place, *, on_problem: Callable[[str], None] = warn
 ) -> tuple[Numbers, Mapping[str, int]]:
     """Return the numbers that removals explain, and the rows that writers declared unrecorded."""
-    removed: dict[tuple[Table, str], set[int]] = {}
+    removed: dict[tuple[Table, str], Spans] = {}
     declared: dict[str, tuple[str, int]] = {}
     for removal_id, kind, counts, gaps, writer in _removals(place, on_problem):
         try:
             if kind == "gap":
                 declared[removal_id] = (writer, int(json.loads(counts).get("predictions", 0)))
             for table, of_writer in json.loads(gaps).items():
-                for name, ranges in of_writer.items():
-                    numbers = removed.setdefault((table, name), set())
-                    for first, last in ranges:
-                        numbers.update(range(first, last + 1))
+                for name, spans in of_writer.items():
+                    numbers = removed.setdefault((table, name), [])
+                    numbers += [[int(first), int(last)] for first, last in spans]
         except (ValueError, TypeError, AttributeError):
             on_problem(f"the removal {removal_id} is damaged")
     unrecorded: dict[str, int] = {}
     for writer, rows in declared.values():
         unrecorded[writer] = unrecorded.get(writer, 0) + rows
-    return removed, unrecorded
+    return {key: merged(spans) for key, spans in removed.items()}, unrecorded
+
+
+def merged(spans: Iterable[Sequence[int]]) -> Spans:
+    """Return spans in order, those that touch or overlap as one.
+
+    Examples
+    --------
+    >>> merged([[7, 9], [1, 2], [3, 3], [8, 8]])
+    [[1, 3], [7, 9]]
+    """
+    found: Spans = []
+    for first, last in sorted(map(list, spans)):
+        if found and first <= found[-1][1] + 1:
+            found[-1][1] = max(found[-1][1], last)
+        else:
+            found.append([first, last])
+    return found
+
+
+def between(spans: Spans, known: int) -> Spans:
+    """Return the numbers from 1 on that are in none of `spans`, up to their end or `known`.
+
+    Examples
+    --------
+    >>> between([[2, 3], [5, 5]], 7)
+    [[1, 1], [4, 4], [6, 7]]
+    """
+    found, last = [], 0
+    for first, end in [*spans, [known + 1, known + 1]]:
+        if first > last + 1:
+            found.append([last + 1, first - 1])
+        last = max(last, end)
+    return found
+
+
+def count(spans: Iterable[Sequence[int]]) -> int:
+    """Return how many numbers are in spans that are apart."""
+    return sum(last - first + 1 for first, last in spans)
 
 
 def _removals(

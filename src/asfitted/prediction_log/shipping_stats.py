@@ -169,7 +169,8 @@ def _of_journal(
                 rows = _rows(connection, path, table, last)
                 recorded += last
                 answered += last if table == "predictions" else 0
-                gone = sum(number < last for number in removed.get((table, writer), ()))
+                spans = removed.get((table, writer), [])
+                gone = sum(max(0, min(end, last - 1) - first + 1) for first, end in spans)
                 missing += max(0, last - rows - gone)
                 if known is None:
                     continue

@@ -295,6 +295,8 @@ def test_two_values_of_a_key_are_not_taken_for_the_last(run, log, command) -> No
     "arguments",
     [
         ["query", "--key", "flight"],
+        ["query", "--key", "flight=101", "--key", "flight=102"],
+        ["erase", "--key", "flight=101", "--key", "flight=102", "--reason", "r", "--yes"],
         ["query", "--since", "yesterday"],
         ["query", "--refused", "--key", "a=1"],
         ["query", "--source", "browser"],

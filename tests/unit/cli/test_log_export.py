@@ -138,6 +138,12 @@ def test_an_output_is_not_replaced_unasked_nor_left_half(run, log, tmp_path) -> 
     assert "mine" not in target.read_text()
 
 
+def test_a_name_that_ends_in_a_slash_is_a_folder(run, log, tmp_path) -> None:
+    put(log, ROWS)
+    assert run("export", "--output", f"{tmp_path}/new/", "--format", "csv")[0] == 0
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["predictions.csv"]
+
+
 def test_the_table_says_what_came_true(run, log, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     ids = put(log, ROWS)

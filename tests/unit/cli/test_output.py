@@ -113,3 +113,19 @@ def test_no_room_to_keep_the_answer_meanwhile(log, monkeypatch, capsys) -> None:
     out, err = capsys.readouterr()
     assert out == ""
     assert "TMPDIR" in err
+
+
+@pytest.mark.parametrize("form", ["--csv", "--table"])
+def test_a_letter_that_the_output_cannot_hold_is_no_bug(log, tmp_path, form) -> None:
+    with Journal(tmp_path / "log") as journal:
+        journal.append(
+            Batch("r", "b", NOW, NOW, "flights", "3", "", "", [{"ward": "Ü"}], [{}], [[]], [{}],
+                  {}, 1, "serve")
+        )  # fmt: skip
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    run = asfitted(tmp_path / "log", form, stdout=subprocess.PIPE, env=env)
+    out, err = run.communicate()
+    assert run.returncode == 2
+    assert "Traceback" not in err
+    assert "PYTHONIOENCODING=utf-8" in err
+    assert "Ü" not in out

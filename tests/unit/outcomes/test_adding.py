@@ -236,6 +236,20 @@ def test_late_is_counted_from_scoring(log) -> None:
     assert on_record(log) == []
 
 
+def test_half_a_letter_on_record_fails_no_question(log, run) -> None:
+    ids = predict(log, [1, 2])
+    add_outcomes(pd.DataFrame({"prediction_id": ids, "outcome": ["b", "c"]}))
+    for journal in log.glob("journal-*.sqlite"):
+        with closing(sqlite3.connect(journal)) as connection:
+            where = f"prediction_id = '{ids[0]}'"
+            connection.execute(f"UPDATE outcomes SET outcome = '\"b\\ud800\"' WHERE {where}")
+            connection.commit()
+    assert read_log(outcomes=True)["outcome"].tolist() == ["b\ud800", "c"]
+    code, out, _ = run("log", "show", ids[0])
+    assert code == 0
+    assert "b\ufffd" in out
+
+
 def test_an_outcome_that_damage_has_put_out_of_the_calendar_is_a_warning(log) -> None:
     ids = predict(log, [1, 2])
     add_outcomes(pd.DataFrame({"prediction_id": ids, "outcome": [1, 0]}))
@@ -384,6 +398,7 @@ def test_a_dropped_key_cannot_be_joined_by(log) -> None:
         ({"outcome": [1.0, float("nan"), 0.0]}, {}, (1,)),
         ({"outcome": [1.0, 0.0, float("inf")]}, {}, (2,)),
         ({"outcome": [1, [2], {}]}, {}, (1, 2)),
+        ({"outcome": pd.Series(["a", "b\ud800", "c"], dtype=object)}, {}, (1,)),
         ({"outcome": [1, 1, 1], "observed_at": ["2026-11-24", "", "soon"]}, {}, (2,)),
         ({"outcome": [1, 1, 1],
           "observed_at": ["0001-01-01T00:00+14:00", "9999-12-31T23:59:59-14:00", "9999-12-31"]},

@@ -6,10 +6,13 @@ import shutil
 import sqlite3
 import sys
 import tempfile
+import tracemalloc
+import uuid
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from log_batches import START, batch, child, finished
@@ -406,3 +409,47 @@ def test_times_before_1970_and_equal_times_keep_their_order(tmp_path) -> None:
     assert found[0]["scored_at"] == early
     reverse = list(records(tmp_path, Query(newest_first=True)))
     assert reverse == found[::-1]
+
+
+def test_reading_takes_little_more_than_the_frame(tmp_path) -> None:
+    n_rows = 2_000
+    with Journal(tmp_path) as journal:
+        journal.append(batch(n_rows))
+    read_log(tmp_path, features=True, limit=1)
+    tracemalloc.start()
+    try:
+        frame = read_log(tmp_path, features=True)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert frame["distance"].tolist() == [100 + n for n in range(n_rows)]
+    # As records in memory, all of them took 4,500 bytes each.
+    assert peak < n_rows * 2_500
+
+
+def test_conditions_may_come_from_cells_of_a_frame(log) -> None:
+    asked = uuid.UUID(read_log(log)["prediction_id"][4])
+    assert minutes(log, key={"flight": np.int64(4)}) == [4]
+    assert minutes(log, key={"flight": np.float64(4)}) == [4]
+    assert read_log(log, prediction_id=asked)["request_id"].tolist() == ["r-4"]
+    day = START.date()
+    assert minutes(log, since=day, until=day + timedelta(days=1)) == list(range(10))
+    assert minutes(log, until=day) == []
+
+
+@pytest.mark.parametrize("sink", ["sqlite:///{}/s.sqlite", "{}/parquet"])
+def test_a_version_may_be_a_number_wherever_the_log_lies(log, tmp_path, sink) -> None:
+    url = sink.format(tmp_path)
+    with Shipper(log, url) as shipper:
+        shipper.ship()
+    for where in ({"folder": log}, {"sink": url}):
+        assert len(read_log(**where, model="flights", version=2)) == 5
+        assert len(read_log(**where, version="2")) == 5
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"since": pd.NaT}, {"until": 20261128}, {"limit": "3"}, {"limit": 2.5}]
+)
+def test_what_is_no_time_and_no_number_is_refused(log, wrong) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        read_log(log, **wrong)

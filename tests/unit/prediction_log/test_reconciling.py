@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import tracemalloc
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from log_batches import batch
 
 from asfitted.cli import main
@@ -16,7 +19,7 @@ from asfitted.errors import StoreUnavailable
 from asfitted.prediction_log import Journal
 from asfitted.prediction_log.place import journal_files
 from asfitted.prediction_log.query import Query
-from asfitted.prediction_log.reconciling import reconcile
+from asfitted.prediction_log.reconciling import between, count, merged, reconcile
 from asfitted.prediction_log.removing import erase, prune
 from asfitted.prediction_log.shipper import Shipper
 from asfitted.prediction_log.shipping_stats import log_stats
@@ -147,3 +150,35 @@ def test_the_command(tmp_path, monkeypatch, capsys) -> None:
     code, out = run()
     assert code == 3
     assert "3 answered, 2 on record; MISSING predictions 2–2" in out
+
+
+SPANS = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 6)).map(lambda s: (s[0], sum(s))))
+
+
+@given(SPANS, st.integers(0, 60))
+def test_spans_are_the_sets_that_they_stand_for(given_spans, known) -> None:
+    numbers = {n for first, last in given_spans for n in range(first, last + 1)}
+    found = merged(given_spans)
+    assert [n for first, last in found for n in range(first, last + 1)] == sorted(numbers)
+    assert count(found) == len(numbers)
+    lacking = set(range(1, max([known, *numbers]) + 1)) - numbers
+    there = [n for first, last in between(found, known) for n in range(first, last + 1)]
+    assert there == sorted(lacking)
+
+
+def test_what_was_pruned_is_counted_and_not_held(tmp_path) -> None:
+    n_rows = 3_000_000
+    with Journal(tmp_path) as journal:
+        journal.append_removal(
+            removed_at=datetime.now(timezone.utc), kind="prune", who="cron", model_name="",
+            model_version="", condition={}, counts={"predictions": n_rows},
+            gaps={"predictions": {"w": [[1, 2_000_000], [2_000_001, n_rows]]}}, reason="",
+        )  # fmt: skip
+    tracemalloc.start()
+    try:
+        assert figures(Place(tmp_path, None)) == (n_rows, 0, n_rows, 0, 0)
+        log_stats(tmp_path, None)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000

@@ -23,10 +23,11 @@ from asfitted.prediction_log.sinks.parquet_files import (
 )
 from asfitted.prediction_log.sinks.parquet_rows import (
     as_arrow,
-    as_rows,
     changed,
+    compact,
     from_bytes,
     ids_in,
+    in_order,
     meeting,
     to_bytes,
 )
@@ -137,7 +138,7 @@ class ParquetSink:
         raise self._restless(folder)
 
     def read(self, query: Query) -> Iterator[Row]:
-        """See `Sink.read`; the rows of a day that match are in memory together."""
+        """See `Sink.read`; what matches of a day is in memory together, as Arrow has it."""
         days: dict[str, list[str]] = defaultdict(list)
         for folder in self.partitions(query):
             days[folder.rpartition("/")[2]].append(folder)
@@ -164,22 +165,18 @@ class ParquetSink:
         names = self.store.folders(folder) if value is None else [named(key, value)]
         return [f"{folder}/{name}" for name in names if name.startswith(f"{key}=")]
 
-    def _matching(self, query: Query, folders: list[str]) -> list[Row]:
+    def _matching(self, query: Query, folders: list[str]) -> Iterator[Row]:
         """Return the rows of a day that match, each once, in order."""
         names = TABLES[query.table]
-        at = [names.index(each) for each in (TIME_OF[query.table], "writer", "sequence")]
         for _ in range(_ATTEMPTS):
-            found: dict[str, Row] = {}
+            found: list[pa.Table] = []
             for part in [p for f in folders for p in parts_among(self.store.files(f))]:
                 content = self.store.read(part.entry.name)
                 if content is None:
                     break  # it was merged meanwhile, and its rows are in another file
-                rows = meeting(from_bytes(content, names), query)
-                found |= {row[0]: row for row in as_rows(rows)}
+                found.append(compact(meeting(from_bytes(content, names), query)))
             else:
-                return sorted(
-                    found.values(), key=lambda row: [row[n] for n in at], reverse=query.newest_first
-                )
+                return in_order(found, query)
         raise self._restless(folders[0])
 
     def rewrite(self, table: Table, query: Query, change: Callable[[Row], Row | None]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from contextlib import closing
 from pathlib import Path
 
@@ -244,3 +245,28 @@ def test_a_third_partys_errors_are_told_without_the_password(theirs, tmp_path, c
     # With the place in their code, for whoever mends it.
     assert "their_sinks.py" in caplog.text
     assert "s3cret" not in f"{failed.value} {caplog.text}"
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_a_day_of_parquet_is_no_day_of_pythons_objects(tmp_path, newest_first) -> None:
+    sink = open_sink(str(tmp_path))
+    time = TABLES["predictions"].index("scored_at")
+    expected = []
+    for start in range(1, 3_001, 1_000):
+        rows = [prediction(w, n) for w in "ab" for n in range(start, start + 1_000)]
+        sink.write("predictions", rows)
+        expected += rows
+    # A row that a late answer of the store has left in a second file.
+    (part, *_) = sorted(tmp_path.rglob("*.parquet"))
+    part.with_name("a.000000000001-000000001000.2.parquet").write_bytes(part.read_bytes())
+    expected.sort(key=lambda row: (row[time], row[-3], row[-2]), reverse=newest_first)
+    tracemalloc.start()
+    try:
+        found = sink.read(Query(newest_first=newest_first))
+        first = next(found)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [first, *found] == expected
+    # A row as Python has it takes some 2,000 bytes.
+    assert peak < len(expected) * 1_000
