@@ -12,7 +12,7 @@ from families import PASS, VALUES, assert_same, columns, contract, families
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asfitted.contract import DataContract
+from asfitted.contract import Column, DataContract, Fill
 
 KINDS = sorted(PASS)
 DTYPES = {
@@ -121,3 +121,16 @@ def test_integers_are_numbers_too(dtype: str) -> None:
     got = contract("number").conform(pd.DataFrame({"c": pd.Series([1, 2], dtype=dtype)})).frame
     assert got["c"].tolist() == [1.0, 2.0]
     assert got["c"].dtype == "float64"
+
+
+class Named(str):
+    """A subclass, as a library may give."""
+
+
+def test_texts_become_plain_whatever_holds_them() -> None:
+    contract = DataContract(columns={"a": Column(kind="text", missing=Fill(fill="-"))})
+    for dtype in (object, pd.StringDtype("python")):
+        rows = pd.DataFrame({"a": pd.Series([Named("x"), None], dtype=dtype)})
+        seen = contract.conform(rows).frame["a"].tolist()
+        assert seen == ["x", "-"]
+        assert type(seen[0]) is str

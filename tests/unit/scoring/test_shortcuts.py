@@ -174,6 +174,16 @@ def test_a_linear_model_says_the_same_to_the_bit(estimator, classes, sparse) -> 
             assert same_bits(was, linear.call(method, X[:n_rows]))
 
 
+def test_of_other_numbers_than_it_computes_with_it_is_asked_block_by_block() -> None:
+    X = table().astype("float32")
+    fitted = LogisticRegression().fit(table(), np.arange(200) % 2)
+    assert same_bits(in_blocks(fitted.predict_proba, X), Linear(fitted).call("predict_proba", X))
+    seen: list[int] = []
+    fitted.predict_proba = lambda block: seen.append(len(block)) or block
+    Linear(fitted).call("predict_proba", X)
+    assert seen == [64] * 4
+
+
 def test_of_several_targets_too() -> None:
     X = table()
     fitted = Ridge().fit(X, X[:, :3] ** 2)

@@ -176,6 +176,11 @@ def test_lines_without_a_quote_are_read_as_all_are(lines, ends, header, rows) ->
     assert at_once == one_by_one
 
 
+def test_a_mark_within_is_text(tmp_path: Path) -> None:
+    read = frames("name,count\n\ufeffa,1\n\ufeffb,2\n", tmp_path, rows=1)
+    assert [frame["name"].tolist() for frame in read] == [["\ufeffa"], ["\ufeffb"]]
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_line_ends_and_a_byte_order_mark(end: str, tmp_path: Path) -> None:
     text = end.join(["name,size", "a,1", "b,"]) + end
