@@ -65,7 +65,14 @@ def prune(older_than: timedelta, model: str, reason: str, who: str, **options: A
 
 
 @click.command()
-@click.option("--key", "keys", multiple=True, required=True, metavar="NAME=VALUE")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    required=True,
+    metavar="NAME=VALUE",
+    help="Whose records; of several keys all must match.",
+)
 @click.option("--reason", required=True, help="For the trace, such as the number of a request.")
 @_removal
 def erase(keys: tuple[str, ...], reason: str, who: str, **options: Any) -> None:

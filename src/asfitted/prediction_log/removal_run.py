@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import socket
@@ -91,7 +92,7 @@ class Removing:
     ) -> None:
         self._place, self._removal, self._rules = place, removal, rules
         self._model, self._wait_s = model, wait_s
-        self._touched: set[Path] = set()
+        self._touched: dict[Table, set[Path]] = {table: set() for table in rules}
 
     def run(
         self,
@@ -116,7 +117,8 @@ class Removing:
                     return removal
                 if not confirm(removal):
                     return removal
-                wait_until_final(place.folder, sorted(self._touched), self._wait_s)
+                touched = set().union(*self._touched.values())
+                wait_until_final(place.folder, sorted(touched), self._wait_s)
                 durability: Durability = "sink" if place.waits_for_sink else "fsync"
                 with Journal(place.folder, durability=durability, sink=place.sink or "") as journal:
                     removal.removal_id = journal.append_removal(
@@ -147,7 +149,7 @@ class Removing:
             for path in journal_files(folder):
                 for row in journal_rows(path, rule.query, names, on_problem=refuse):
                     if tally.goes(row):
-                        self._touched.add(path)
+                        self._touched[table].add(path)
             for row in quarantined_rows(folder, table):
                 if meets(rule.query, row):
                     tally.goes(row)
@@ -163,22 +165,28 @@ class Removing:
     def _rewrite(self, *, leftovers: bool = False) -> None:
         folder, sink = self._place.folder, self._place.sink
         assert folder is not None
-        changes = [(table, *rule.query.where(), rule.change) for table, rule in self._rules.items()]
-        for path in journal_files(folder):
-            # What a killed run has changed may still stand in a file below its WAL.
-            if path in self._touched or (size_of(beside(path, "-wal")) and is_final(path)):
-                rewrite_journal(path, changes)
-            if path in self._touched and self._removal.kind == "prune" and _is_empty(path):
+        with contextlib.ExitStack() as stack:
+            store: Sink | None = None
+            if sink is not None and not leftovers:
+                store = stack.enter_context(closing(_opened(sink)))
+            # One table everywhere and then the next: killed in between, the order of the
+            # rules still holds, by which the next run finds what is left.
+            last = list(self._rules)[-1]
+            for table, rule in self._rules.items():
+                change = (table, *rule.query.where(), rule.change)
+                for path in journal_files(folder):
+                    # What a killed run has changed may still stand in a file below its WAL.
+                    is_left = size_of(beside(path, "-wal")) and is_final(path)
+                    if path in self._touched[table] or (table == last and is_left):
+                        rewrite_journal(path, [change])
+                if not leftovers:
+                    rewrite_quarantine(folder, table, rule.query, rule.change)
+                if store is not None:
+                    store.rewrite(table, rule.query, rule.change)
+        for path in set[Path]().union(*self._touched.values()):
+            if self._removal.kind == "prune" and _is_empty(path):
                 mark_removed(folder, writer_of(path))
                 remove(path)
-        if leftovers:
-            return
-        for table, rule in self._rules.items():
-            rewrite_quarantine(folder, table, rule.query, rule.change)
-        if sink is not None:
-            with closing(_opened(sink)) as store:
-                for table, rule in self._rules.items():
-                    store.rewrite(table, rule.query, rule.change)
 
 
 class _Tally:

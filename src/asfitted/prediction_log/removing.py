@@ -7,14 +7,16 @@ While it runs nothing is shipped: no row can be in flight from a journal to the 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from asfitted.errors import ConfigError
 from asfitted.prediction_log.fields import KEY_VARIABLE, FieldPolicy
+from asfitted.prediction_log.joining import Names, Subjects, key_of
 from asfitted.prediction_log.journal_rewrite import Change
 from asfitted.prediction_log.keys import is_hashed, spelled
 from asfitted.prediction_log.query import Query
@@ -140,13 +142,33 @@ class _Subject:
     def __init__(self, query: Query) -> None:
         self._query, self._ids = query, set[str]()
         self._values = [spelled(value) for value in query.key.values()]
+        # Keys of outcomes, such as an order's, of predictions of this subject alone.
+        self._own: dict[Names, set[Names]] = {}
 
     def look(self, place: Place) -> None:
-        """Find the subject's predictions, whose outcomes may have no keys."""
-        columns = ("prediction_id", "keys")
-        for name, keys in scan(place, Query(), columns, on_problem=refuse, strict=True):
+        """Find the subject's predictions, whose outcomes may have other keys, or none."""
+        subjects = Subjects()
+        for name, keys in self._scan(place, "predictions", "prediction_id"):
             if self._has(keys):
                 self._ids.add(name)
+                subjects.add(name, _decoded(keys))
+        for name, keys in self._scan(place, "outcomes", "prediction_id"):
+            given = _decoded(keys)
+            if name is None and given and subjects.concern(None, given):
+                names = tuple(sorted(given))
+                self._own.setdefault(names, set()).update(filter(None, [key_of(given, names)]))
+        if not self._own:
+            return
+        for name, keys in self._scan(place, "predictions", "prediction_id"):
+            if name not in self._ids:
+                # Somebody else's, too: it says nothing of the subject alone.
+                own = _decoded(keys)
+                for names, found in self._own.items():
+                    found.discard(key_of(own, names) or ())
+
+    @staticmethod
+    def _scan(place: Place, table: Table, name: str) -> Iterator[tuple[Any, ...]]:
+        return scan(place, Query(table=table), (name, "keys"), on_problem=refuse, strict=True)
 
     def blanked(self, table: Table) -> Change:
         """Return the change that blanks the subject's rows of `table`."""
@@ -155,6 +177,10 @@ class _Subject:
 
         def change(row: Row) -> Row:
             mine = row[prediction_at] in self._ids or self._has(row[keys_at])
+            if not mine and table == "outcomes" and row[prediction_at] is None:
+                given = _decoded(row[keys_at])
+                by = tuple(sorted(given))
+                mine = key_of(given, by) in self._own.get(by, ())
             if not mine:
                 return row
             return tuple(blank.get(name, value) for name, value in zip(names, row, strict=True))
@@ -175,3 +201,12 @@ class _Subject:
                 "set it to the secret that the records were written with",
             )
         return self._query.matches(keys)
+
+
+def _decoded(text: Any) -> dict[str, Any]:
+    """Return keys as they are on record; of damaged ones none."""
+    with contextlib.suppress(ValueError, TypeError):
+        keys = json.loads(text)
+        if isinstance(keys, dict):
+            return keys
+    return {}

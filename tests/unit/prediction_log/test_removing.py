@@ -23,7 +23,8 @@ from log_batches import ONE_FLIGHT, START, batch, child
 
 from asfitted.cli import main
 from asfitted.errors import ConfigError, StoreUnavailable
-from asfitted.prediction_log import FieldPolicy, Journal
+from asfitted.prediction_log import FieldPolicy, Journal, removal_run
+from asfitted.prediction_log.journal_rewrite import rewrite_journal
 from asfitted.prediction_log.place import journal_files
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.reader import Record, records
@@ -121,6 +122,50 @@ def test_a_subject_is_nowhere_any_more(place, tmp_path) -> None:
     assert len(whole(place, "removals")) == 1
 
 
+def test_an_outcome_by_other_keys_is_the_subjects_where_it_is_nobody_elses(place) -> None:
+    orders = [{"customer": 17, "order": 1}, {"customer": 17, "order": 2},
+              {"customer": 18, "order": 2}, {"customer": 18, "order": 3}]  # fmt: skip
+    with Journal(place.folder) as journal:
+        journal.append(batch(4, keys=orders))
+        for order in (1, 2, 3):
+            journal.append_outcomes(
+                [Outcome(START, START, "flights", "3", None, {"order": order}, OUTCOME, "crm")]
+            )
+    ship(place)
+    removal = erase(place, {"customer": "17"}, reason="request 12")
+    assert removal.counts == {"outcomes": 1, "predictions": 2}
+    left = [record["keys"] for record in whole(place, "outcomes")]
+    # Order 2 came true for customer 18, too.
+    assert left == [{}, {"order": 2}, {"order": 3}]
+    removal = erase(place, {"customer": "18", "order": "3"}, reason="request 13")
+    assert removal.counts == {"outcomes": 1, "predictions": 1}
+    assert [record["keys"] for record in whole(place)] == [{}, {}, orders[2], {}]
+
+
+def test_outcomes_go_everywhere_before_predictions_do(home, monkeypatch) -> None:
+    (prediction_id,) = put(home.folder, [SECRET], outcome=False)
+    with Journal(home.folder) as journal:
+        journal.append_outcomes(
+            [Outcome(START, START, "flights", "3", prediction_id, {}, OUTCOME, "crm")]
+        )
+    done: list[str] = []
+
+    def killed(path: Path, changes: list[Any]) -> None:
+        done.append(changes[0][0])
+        rewrite_journal(path, changes)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(removal_run, "rewrite_journal", killed)
+    with pytest.raises(KeyboardInterrupt):
+        erase(home, {"passenger": SECRET}, reason="r")
+    monkeypatch.undo()
+    assert done == ["outcomes"]
+    erase(home, {"passenger": SECRET}, reason="r")
+    for file in home.folder.rglob("*"):
+        assert OUTCOME.encode() not in file.read_bytes()
+        assert SECRET.encode() not in file.read_bytes()
+
+
 def test_a_hashed_subject_is_found_and_the_trace_has_its_hash(place, monkeypatch) -> None:
     monkeypatch.setenv("ASFITTED_HASH_KEY", "a secret of the tests")
     hashed = FieldPolicy({"passenger": "hash"}).apply({"passenger": 17})["passenger"]
@@ -201,7 +246,7 @@ def test_nothing_goes_unless_it_is_confirmed(home, tmp_path) -> None:
 
 
 # Lines of the work itself, from the first change of a journal to the last of the sink.
-@pytest.mark.parametrize("lines", range(1040, 2270, 100))
+@pytest.mark.parametrize("lines", range(1195, 2440, 100))
 def test_a_run_that_was_killed_is_finished_by_the_next(home, tmp_path, lines) -> None:
     put(home.folder, [SECRET, "Meyer"])
     ship(home)

@@ -97,7 +97,11 @@ def _without_repeats(sources: Iterable[Iterator[Record]], query: Query) -> Itera
     """Merge sources that are each in the order of `query`; a record in several comes once."""
     time, name = TIME_OF[query.table], ID_OF[query.table]
     now, seen, found = None, set[str](), 0
-    merged = heapq.merge(*sources, key=lambda each: each[time], reverse=query.newest_first)
+    merged = heapq.merge(
+        *sources,
+        key=lambda each: (each[time], each["writer"], each["sequence"]),
+        reverse=query.newest_first,
+    )
     for record in merged:
         if found == query.at_most:
             return
