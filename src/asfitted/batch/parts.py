@@ -92,7 +92,9 @@ def table(
                 f"the key {name} is called as an output of the model",
                 mend="rename it, in the data and in the contract",
             )
-        columns[str(name)] = pa.array(outputs[name].to_numpy())
+        values = pa.array(outputs[name].to_numpy())
+        # Without a row labels of text are objects, of which Arrow knows no type.
+        columns[str(name)] = values.cast(pa.string()) if pa.types.is_null(values.type) else values
     return pa.table(columns)
 
 

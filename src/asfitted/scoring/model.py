@@ -81,6 +81,8 @@ class FittedModel:
         self.recorder = recorder
         # Loads the same model in another process; set where it came from an artifact.
         self.again: Callable[[], FittedModel] | None = None
+        # The outputs without a row, as they are with some: a loaded model has proved itself.
+        self._of_no_rows: pd.DataFrame | None = None
         outputs.refuse_predict_fn(self.scorer.estimator, predict_fn)
 
     @property
@@ -164,7 +166,12 @@ class FittedModel:
         """Return all outputs for rows that are conformed already; records nothing."""
         with of_model(self._resources) if self._resources is not None else nullcontext():
             if len(conformed):
-                return self.scorer.score(conformed)
+                scored = self.scorer.score(conformed)
+                if self._of_no_rows is None:
+                    self._of_no_rows = scored.iloc[:0].copy()
+                return scored
+            if self._of_no_rows is not None:
+                return self._of_no_rows.copy()
             # No estimator takes an empty table.
             return outputs.none(self.scorer.estimator)
 

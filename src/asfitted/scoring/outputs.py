@@ -90,6 +90,9 @@ def _probabilities(estimator: Any, result: Any) -> dict[str, Any]:
             for i, label in enumerate(classes[target])
         }
     result = np.asarray(result)
+    if isinstance(classes, list):
+        # A chain gives of each target the probability of the second of its two classes.
+        return {f"{PROBABILITY}{i}_{two[1]}": result[:, i] for i, two in enumerate(classes)}
     return {f"{PROBABILITY}{label}": result[:, i] for i, label in enumerate(classes)}
 
 

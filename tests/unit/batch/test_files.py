@@ -15,10 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from batch_rows import CONTRACT, raw, read, recording, refusals_on_record, write
-from sklearn.linear_model import LinearRegression
+from sklearn.cluster import KMeans
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
 
-from asfitted import FittedModel, read_log
+from asfitted import FittedModel, load_model, read_log, save_model
 from asfitted.batch import score_file
 from asfitted.batch.source import Source, find
 from asfitted.contract import Check, Column, Conform, DataContract
@@ -241,6 +243,36 @@ def test_what_pandas_writes_and_csv_does_not_take_is_said(
     raw().to_csv(source, index=False)
     with pytest.raises(ContractViolation, match=r"on: .* true or false, which CSV spells in lower"):
         score_file(model, source, target)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "y"),
+    [
+        (LogisticRegression(), np.array(["no", "yes"])[np.arange(9) % 2]),
+        (MultiOutputRegressor(LinearRegression()), np.c_[np.arange(9.0), np.arange(9.0) ** 2]),
+        (KMeans(2, n_init=1, random_state=0), None),
+    ],
+)
+def test_a_file_without_an_answer_has_the_types_of_one_with_some(
+    estimator: Any, y: Any, tmp_path: Path
+) -> None:
+    contract = DataContract(columns={"size": Column(kind="number", max=1)})
+    frame = pd.DataFrame({"size": np.linspace(0, 1, 9)})
+    save_model(
+        make_pipeline(Conform(contract), estimator).fit(frame, y),
+        tmp_path / "model",
+        name="typed",
+        reference=frame,
+    )
+    model = load_model(tmp_path / "model", record=False)
+    files = {"none": frame.head(0), "bad": frame + 9, "some": frame}
+    for name, rows in files.items():
+        rows.to_parquet(tmp_path / f"{name}-in.parquet")
+        target = tmp_path / f"{name}.parquet"
+        score_file(model, tmp_path / f"{name}-in.parquet", target, max_refused="100%")
+    none, bad, some = (pq.read_schema(tmp_path / f"{name}.parquet") for name in files)
+    assert none.equals(some)
+    assert bad.equals(some)
 
 
 class Single(LinearRegression):

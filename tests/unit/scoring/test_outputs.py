@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
+from sklearn.multioutput import ClassifierChain
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
@@ -44,6 +45,15 @@ def test_one_target(estimator, y, columns) -> None:
     assert list(answer.columns) == ["prediction", *columns]
     assert len(answer) == 4
     outputs.check(estimator, answer)
+
+
+def test_of_a_chain_each_target_keeps_its_probability() -> None:
+    chain = ClassifierChain(LogisticRegression()).fit(X, [[0, 5], [1, 7], [0, 7], [1, 5]])
+    answer = named(chain)
+    names = ["prediction_0", "prediction_1", "probability_0_1", "probability_1_7"]
+    assert list(answer.columns) == names
+    assert answer[names[2:]].to_numpy().tolist() == chain.predict_proba(X).tolist()
+    outputs.check(chain, answer)
 
 
 def test_several_targets() -> None:
