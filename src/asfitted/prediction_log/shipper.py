@@ -226,6 +226,7 @@ class Shipper:
         gone = {path for path, _ in busy if not path.exists()}
         self._left |= gone
         busy = [(path, table) for path, table in busy if path not in gone]
+        process = {path: process_of(path) for path, _ in busy}
         for _ in range(_ROUNDS):
             again, served = [], dict[str, Path]()
             # One call each in turn: no process waits for another's backlog. Of one process
@@ -234,14 +235,17 @@ class Shipper:
                 if ended():
                     again += busy[place:]
                     break
-                if served.setdefault(process_of(path), path) != path:
+                if served.get(process[path], path) != path:
                     again.append((path, table))
                     continue
                 assert sink is not None
-                rows, whole = self._step(sink, path, table, full_only, last[path].get(table))
+                end = last[path].get(table)
+                rows, whole = self._step(sink, path, table, full_only, end)
                 sent += rows
                 if rows:
                     again.append((path, table))
+                    if end is not None and self._progress[writer_of(path)].last(table) < end:
+                        served[process[path]] = path
                 elif not whole:
                     self._left.add(path)
             busy = again
