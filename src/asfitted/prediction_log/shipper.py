@@ -95,6 +95,7 @@ class Shipper:
         # How a journal looked when all of it was shipped: unchanged, it is not opened again.
         self._looks: dict[str, tuple[int, ...]] = {}
         self._drained: set[str] = set()
+        self._left: set[Path] = set()
         self._progress: dict[str, Progress] = {}
         self._problems: dict[str, str] = {}
         name = public_name(sink)
@@ -165,14 +166,20 @@ class Shipper:
         try:
             if self.is_lost():
                 raise StoreUnavailable("the log's folder was moved away", str(self.folder))
-            sent, more = 0, True
-            last = {path: _ends(path) for path in self._changed()}
-            while more:
+            sent, self._left = 0, set()
+            # The looks before the ends: what is written after these changes the look.
+            looks = self._changed()
+            last = {path: _ends(path) for path in looks}
+            busy = [(path, table) for path in looks for table in TABLES]
+            while True:
                 # While rows are taken out of the log none may be on its way to the sink.
                 with contextlib.closing(FolderLock(self.folder, REMOVAL_LOCK)):
-                    rows, more = self._pass(ended, full_only, last)
+                    rows, busy = self._pass(busy, last, ended, full_only)
+                    self._note_done(looks, busy)
+                    self._remove_shipped()
                 sent += rows
-            return sent
+                if not busy or ended():
+                    return sent
         except Exception as error:
             self._drop_sink()
             # A sink of somebody else's may raise anything, and the disk may be full here.
@@ -204,18 +211,22 @@ class Shipper:
 
     def _pass(
         self,
+        busy: list[tuple[Path, Table]],
+        last: Mapping[Path, Mapping[Table, int]],
         ended: Callable[[], bool],
         full_only: bool,
-        last: Mapping[Path, Mapping[Table, int]],
-    ) -> tuple[int, bool]:
-        """Go round the journals; return how many rows were sent, and whether to go on.
+    ) -> tuple[int, list[tuple[Path, Table]]]:
+        """Go round what is `busy`; return how many rows were sent, and what is busy still.
 
-        `last` says which journals, and the last number of each table where that is known.
+        `last` says up to which number rows are sent, where that is known.
         """
-        changed = {p: seen for p, seen in self._changed().items() if p in last} if last else {}
-        busy = [(path, table) for path in changed for table in TABLES]
-        sent, left = 0, set[Path]()
+        sent = 0
         sink = self._connected() if busy else None
+        # One that a removal has deleted between two passes; should it come back, it is new.
+        gone = {path for path, _ in busy if not path.exists()}
+        self._left |= gone
+        busy = [(path, table) for path, table in busy if path not in gone]
+        process = {path: process_of(path) for path, _ in busy}
         for _ in range(_ROUNDS):
             again, served = [], dict[str, Path]()
             # One call each in turn: no process waits for another's backlog. Of one process
@@ -224,25 +235,35 @@ class Shipper:
                 if ended():
                     again += busy[place:]
                     break
-                if served.setdefault(process_of(path), path) != path:
+                if served.get(process[path], path) != path:
                     again.append((path, table))
                     continue
                 assert sink is not None
-                rows, whole = self._step(sink, path, table, full_only, last[path].get(table))
+                end = last[path].get(table)
+                rows, whole = self._step(sink, path, table, full_only, end)
                 sent += rows
                 if rows:
                     again.append((path, table))
+                    if end is not None and self._progress[writer_of(path)].last(table) < end:
+                        served[process[path]] = path
                 elif not whole:
-                    left.add(path)
+                    self._left.add(path)
             busy = again
-        left.update(path for path, _ in busy)
-        self._looks |= {path.name: seen for path, seen in changed.items() if seen}
-        for path in left:
-            self._looks.pop(path.name, None)
-        self._drained -= {path.name for path in left}
-        self._drained |= {path.name for path in changed if path not in left}
-        self._remove_shipped()
-        return sent, bool(busy) and not ended()
+        return sent, busy
+
+    def _note_done(
+        self, looks: Mapping[Path, tuple[int, ...]], busy: Sequence[tuple[Path, Table]]
+    ) -> None:
+        """Remember how the journals looked of which all was sent."""
+        left = self._left | {path for path, _ in busy}
+        for path, seen in looks.items():
+            if path in left:
+                self._looks.pop(path.name, None)
+                self._drained.discard(path.name)
+            else:
+                self._drained.add(path.name)
+                if seen:
+                    self._looks[path.name] = seen
 
     def _step(
         self, sink: Sink, path: Path, table: Table, full_only: bool, end: int | None
