@@ -35,8 +35,8 @@ Rows = Call | Sequence[Row]
 # each page that they fill.
 PAGE_BYTES, LARGE_PAGE_BYTES, _MANY_ROWS = 4096, 32768, 1000
 _LONG_TEXT = 10_000
-# SQLite before 3.32 takes 999 values in a statement.
-_ROWS_AT_ONCE = 150
+# Of six values each; SQLite before 3.32 takes 999 in a statement.
+_ROWS_AT_ONCE = 1000 if sqlite3.sqlite_version_info >= (3, 32) else 150
 FRAME_HEADER_BYTES = 24
 WAL_HEADER_BYTES = 32
 _WAL_INDEX_VERSION = 3007000
