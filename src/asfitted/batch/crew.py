@@ -18,6 +18,8 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
 
+from joblib import cpu_count
+
 import asfitted
 from asfitted.batch.job import MOST_IN_FLIGHT, hold_crew_lock
 from asfitted.batch.source import Chunk
@@ -52,8 +54,8 @@ def size_of(jobs: int | None, total: int, model: FittedModel) -> int:
     if model.again is None or sys.platform == "win32":
         return 1
     if jobs is None:
-        jobs = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        jobs = jobs if total >= WORTH_ROWS else 1
+        # Of a container: those that it may use.
+        jobs = cpu_count() if total >= WORTH_ROWS else 1
     return jobs
 
 

@@ -12,10 +12,13 @@ from asfitted._s3 import is_s3
 from asfitted.batch.refusals import Limit
 from asfitted.batch.run import Progress, Run, refuse_existing
 from asfitted.batch.source import Source, demand_format, find
+from asfitted.contract import DataContract
 from asfitted.errors import ConfigError, StoreUnavailable
 from asfitted.scoring import FittedModel
 
-CHUNK_ROWS = 10_000
+# Cells of a chunk; of wide tables fewer rows are in memory, and of narrow ones a chunk is
+# worth what it takes to begin it.
+_CHUNK_CELLS, _LEAST_ROWS, _MOST_ROWS = 200_000, 1_000, 20_000
 # Of the 255 bytes of most file systems the work folder needs some for its own name.
 _LONGEST_NAME = 230
 
@@ -61,7 +64,7 @@ def score_file(
     max_refused: str | int = 0,
     overwrite: bool = False,
     dry_run: bool = False,
-    chunk_rows: int = CHUNK_ROWS,
+    chunk_rows: int | None = None,
     jobs: int | None = 1,
     progress: Progress = lambda phase, rows, total: None,
 ) -> Summary:
@@ -88,8 +91,9 @@ def score_file(
         Whether a `target` and `refused` that are there may be replaced.
     dry_run : bool, default False
         Check and score the first 1,000 rows of each file, and write nothing.
-    chunk_rows : int, default 10,000
-        Rows in memory, and in one append to the log.
+    chunk_rows : int, optional
+        Rows in memory, and in one append to the log. By default 1,000 to 20,000, the
+        fewer the more columns the contract has.
     jobs : int or None, default 1
         Processes that answer; each loads the model and has a journal of its own. None
         is one per processor where the rows are worth it. A script that asks for more
@@ -111,6 +115,8 @@ def score_file(
     RecordError, StoreUnavailable
         The same call goes on where this one was.
     """
+    if chunk_rows is None:
+        chunk_rows = default_chunk_rows(model.contract)
     if chunk_rows < 1:
         raise ConfigError(f"chunks of {chunk_rows} rows", mend="say 1 or more")
     if jobs is not None and jobs < 1:
@@ -157,6 +163,17 @@ def score_file(
         named = None if refused is None else str(refused)
         return score_remote(score, home, str(source), str(target), named, overwrite, dry_run)
     return score(Path(source), Path(target), None if refused is None else Path(refused), overwrite)
+
+
+def default_chunk_rows(contract: DataContract) -> int:
+    """Return how many rows of so many columns are read, scored and recorded at a time.
+
+    Examples
+    --------
+    >>> default_chunk_rows(DataContract.model_validate({"columns": {"a": {"kind": "number"}}}))
+    20000
+    """
+    return min(max(_CHUNK_CELLS // len(contract.columns), _LEAST_ROWS), _MOST_ROWS)
 
 
 def _refuse_foreign(*places: object) -> None:

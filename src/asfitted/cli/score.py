@@ -64,9 +64,10 @@ def score(
     """
     logging.basicConfig(format="%(levelname)s %(message)s")
     console = Console(stderr=True)
+    loading = f"loading {model_uri}, which proves itself first"
     with (
         kept_for_the_result(),
-        console.status(f"loading {model_uri}, which proves itself first"),
+        console.status(loading) if console.is_terminal else contextlib.nullcontext(),
         _kept_from_the_collector(),
     ):
         from asfitted._mlflow import fetch

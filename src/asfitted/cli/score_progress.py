@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from time import monotonic
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 EVERY_S = 10.0
 
@@ -20,6 +19,14 @@ def showing(console: Console) -> Iterator[Advance]:
     if not console.is_terminal:
         yield Lines(console).advance
         return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     bars = Progress(
         TextColumn("{task.description:>9}"),
         BarColumn(),

@@ -22,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 
 from asfitted import FittedModel, load_model, read_log, save_model
 from asfitted.batch import score_file
+from asfitted.batch.files import default_chunk_rows
 from asfitted.batch.source import Source, find
 from asfitted.contract import Check, Column, Conform, DataContract
 from asfitted.errors import (
@@ -738,3 +739,11 @@ def test_a_log_that_cannot_be_written_answers_nothing(model: FittedModel, tmp_pa
     # Nor is a row checked for nothing, which may take an hour.
     assert seen == []
     assert sorted(os.listdir(tmp_path)) == ["file", "in.csv"]
+
+
+def test_a_wide_table_is_read_a_few_rows_at_a_time() -> None:
+    def rows(n_columns: int) -> int:
+        columns = {f"x{i}": Column(kind="number") for i in range(n_columns)}
+        return default_chunk_rows(DataContract(columns=columns))
+
+    assert [rows(1), rows(20), rows(100), rows(500)] == [20_000, 10_000, 2_000, 1_000]
