@@ -67,19 +67,19 @@ def crew(worker: Worker, jobs: int) -> Iterator[Begin]:
     tells what became of it. It is answered on the spot where the others have enough to
     do: this process is one of the `jobs`. The others load the model from the start on.
     """
-    with ThreadPoolExecutor(1) as recording:
-        here = _Here(worker, recording)
-        if jobs == 1:
-            yield here.begin
-            return
-        with _others(worker, jobs - 1, here.begin) as begin:
-            yield begin
+    if jobs == 1:
+        with ThreadPoolExecutor(1) as recording:
+            yield _Overlapping(worker, recording).begin
+        return
+    with _several(worker, jobs - 1) as begin:
+        yield begin
 
 
-class _Here:
-    """What this process does: it answers a chunk while the one before it is recorded.
+class _Overlapping:
+    """A process alone: it answers a chunk while the one before it is recorded.
 
-    Most of the time of a record is SQLite's and the disk's.
+    Most of the time of a record is SQLite's and the disk's. Where there are several
+    processes, they keep the processors busy, and threads only get in each other's way.
     """
 
     def __init__(self, worker: Worker, recording: ThreadPoolExecutor) -> None:
@@ -99,8 +99,7 @@ class _Here:
 
 
 @contextlib.contextmanager
-def _others(worker: Worker, others: int, here: Begin) -> Iterator[Begin]:
-    """Give what begins a chunk in one of some other processes, or `here` where they are busy."""
+def _several(worker: Worker, others: int) -> Iterator[Begin]:
     again = worker.model.again
     assert again is not None
     recorder = worker.recorder
@@ -122,7 +121,7 @@ def _others(worker: Worker, others: int, here: Begin) -> Iterator[Begin]:
     def begin(chunk: Chunk, refused: int) -> Future[Result]:
         theirs[:] = [future for future in theirs if not future.done()]
         if len(theirs) == at_once:
-            return here(chunk, refused)
+            return _done(worker.do(chunk, refused))
         theirs.append(pool.submit(_do, replace(chunk, conformed=None), refused))
         return theirs[-1]
 
@@ -141,6 +140,12 @@ def _others(worker: Worker, others: int, here: Begin) -> Iterator[Begin]:
     finally:
         sys.path.remove(_HOME)
         pool.shutdown(cancel_futures=True)
+
+
+def _done(result: Result) -> Future[Result]:
+    future: Future[Result] = Future()
+    future.set_result(result)
+    return future
 
 
 @contextlib.contextmanager
