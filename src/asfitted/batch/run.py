@@ -132,6 +132,7 @@ class Run:
             self.recorder.can_record()
         rows, cells, received_at, total = 0, 0, _now(), self.source.known_rows()
         few = sum(size_bytes for _, size_bytes, _ in self.source.state()) <= _KEPT_BYTES
+        few &= (total or 0) * len(self.model.contract.columns) <= _KEPT_CELLS
         try:
             for chunk in self._chunks():
                 rows += chunk.n_rows
