@@ -30,7 +30,7 @@ Progress = Callable[[str, int, int | None], None]
 
 LOOK_ROWS = 1_000
 # Of no more, and of no longer ones, what the check made of them is kept for scoring.
-_KEPT_CELLS, _KEPT_BYTES = 2_500_000, 32 << 20
+_KEPT_CELLS, _KEPT_BYTES = 2_500_000, 16 << 20
 
 
 class Run:

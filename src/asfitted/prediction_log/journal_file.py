@@ -35,6 +35,7 @@ Rows = Call | Sequence[Row]
 # each page that they fill.
 PAGE_BYTES, LARGE_PAGE_BYTES, _MANY_ROWS = 4096, 32768, 1000
 _LONG_TEXT = 10_000
+_STATEMENTS = 8
 # Of six values each; SQLite before 3.32 takes 999 in a statement.
 _ROWS_AT_ONCE = 1000 if sqlite3.sqlite_version_info >= (3, 32) else 150
 FRAME_HEADER_BYTES = 24
@@ -135,7 +136,12 @@ class JournalFile:
         try:
             # The lock is `Journal`'s: whichever thread writes, it is the only one.
             self.connection = sqlite3.connect(
-                self.path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S
+                self.path,
+                isolation_level=None,
+                check_same_thread=False,
+                timeout=_BUSY_TIMEOUT_S,
+                # Those of many rows are of one call each, and take a megabyte.
+                cached_statements=_STATEMENTS,
             )
             self._prepare(self.connection)
             sync_folder(folder)

@@ -128,9 +128,8 @@ class Scorer:
         self, pipeline: Any, whole_steps: int = 0, shortcuts: Collection[str] = ()
     ) -> None:
         self.contract, steps = split(pipeline)
-        # A linear model that is asked directly makes its blocks itself.
-        makes_blocks = LINEAR in shortcuts and whole_steps == len(steps) - 1
-        self.whole_steps = whole_steps + makes_blocks
+        self.whole_steps = whole_steps
+        self._makes_blocks = LINEAR in shortcuts and whole_steps == len(steps) - 1
         self.steps = taken(steps, self.contract, whole_steps, shortcuts)
         self._ask = asking(self.estimator, shortcuts)
 
@@ -178,9 +177,11 @@ class Scorer:
             # its input must not write into what goes on record.
             table: Any = conformed.reset_index(drop=True)
             # A direct step lays out what it takes.
-            if self.whole_steps and not isinstance(self.steps[0][1], DirectColumns):
+            # A linear model that is asked directly makes its blocks itself.
+            at_once = self.whole_steps + self._makes_blocks
+            if at_once and not isinstance(self.steps[0][1], DirectColumns):
                 table = laid_out(table)
-            said = results(self.steps, self.whole_steps, table, self._ask)
+            said = results(self.steps, at_once, table, self._ask)
         called = outputs.methods(self.estimator)
         named = outputs.name_outputs(self.estimator, dict(zip(called, said, strict=True)))
         outputs.check(self.estimator, named)
