@@ -126,7 +126,12 @@ class Batcher:
         self._big_recorder = model.recorder and replace(
             model.recorder, journal=model.recorder.journal.another()
         )
-        threading.Thread(target=self._run, name="asfitted-scoring", daemon=True).start()
+        # Looking for OpenMP while another thread imports may wait for ever: the interpreter
+        # and the system's loader wait for each other.
+        pools = threadpoolctl.ThreadpoolController()
+        threading.Thread(
+            target=self._run, args=(pools,), name="asfitted-scoring", daemon=True
+        ).start()
 
     @property
     def journals(self) -> list[Journal]:
@@ -142,10 +147,10 @@ class Batcher:
             self._waiting.put(job)
         return job
 
-    def _run(self) -> None:
+    def _run(self, pools: threadpoolctl.ThreadpoolController) -> None:
         # Of this thread only. For each tree of a boosting model OpenMP wakes its threads and
         # waits for them, which for a few rows takes ten times as long as the tree.
-        threadpoolctl.threadpool_limits(1, user_api="openmp")
+        pools.limit(limits=1, user_api="openmp")
         big: list[Group] = []
         callers = 0
         while True:
