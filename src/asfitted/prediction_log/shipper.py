@@ -19,7 +19,6 @@ from asfitted.prediction_log.reader import warn
 from asfitted.prediction_log.shipping_compaction import Compactor
 from asfitted.prediction_log.shipping_journals import (
     READ_ERRORS,
-    damage,
     ends,
     look,
     next_rows,
@@ -28,8 +27,9 @@ from asfitted.prediction_log.shipping_journals import (
 )
 from asfitted.prediction_log.shipping_lock import REMOVAL_LOCK, FolderLock
 from asfitted.prediction_log.shipping_removal import finish_removals, remove_shipped
+from asfitted.prediction_log.shipping_sending import SEQUENCE_AT, Sending
 from asfitted.prediction_log.shipping_state import Progress, ShippingState
-from asfitted.prediction_log.sinks.protocol import Row, RowsRefused, Sink
+from asfitted.prediction_log.sinks.protocol import Sink
 from asfitted.prediction_log.sinks.urls import open_sink, public_name
 from asfitted.prediction_log.tables import TABLES, Table
 from asfitted.prediction_log.whole import Place, demand_sink
@@ -41,7 +41,6 @@ _MAX_BYTES = 8 * 2**20
 # Calls for one journal until it is looked for shipped ones to delete: that must come to
 # pass however much there is to ship.
 _ROUNDS = 64
-_SEQUENCE_AT = {table: columns.index("sequence") for table, columns in TABLES.items()}
 
 _log = logging.getLogger("asfitted.prediction_log")
 
@@ -109,6 +108,7 @@ class Shipper:
                 finish_removals(self.folder, self._state)
             except (OSError, sqlite3.Error) as error:
                 raise _unavailable(error, str(self.folder)) from error
+            self._sending = Sending(self._state, on_problem)
             stack.callback(self._drop_sink)
             self._closing = stack.pop_all()
 
@@ -277,39 +277,13 @@ class Shipper:
         self._note(path, error)
         if not rows or (full_only and len(rows) < sink.batch_rows):
             return 0, not rows and error is None
-        sound = []
-        for row in rows:
-            reason = damage(table, row)
-            if reason is None:
-                sound.append(row)
-            else:
-                self._quarantine(table, writer, row, reason)
-        self._send(sink, table, writer, sound)
-        last: int = rows[-1][_SEQUENCE_AT[table]]
+        self._sending.send(sink, table, writer, rows)
+        last: int = rows[-1][SEQUENCE_AT[table]]
         # Only now: what the state says, the sink has.
         self._state.save(writer, table, last)
         self._progress[writer] = replace(progress, rows={**progress.rows, table: last})
         self.shipped += len(rows)
         return len(rows), False
-
-    def _send(self, sink: Sink, table: Table, writer: str, rows: Sequence[Row]) -> None:
-        """Send `rows`; those that the sink refuses for what is in them go to quarantine."""
-        if not rows:
-            return
-        try:
-            sink.write(table, rows)
-        except RowsRefused as refusal:
-            if len(rows) == 1:
-                self._quarantine(table, writer, rows[0], str(refusal))
-                return
-            half = len(rows) // 2
-            self._send(sink, table, writer, rows[:half])
-            self._send(sink, table, writer, rows[half:])
-
-    def _quarantine(self, table: Table, writer: str, row: Row, reason: str) -> None:
-        sequence = row[_SEQUENCE_AT[table]]
-        self._state.quarantine(table, writer, sequence, row, reason)
-        self._on_problem(f"{table} {sequence} of writer {writer} is in quarantine: {reason}")
 
     def retry_quarantined(self) -> int:
         """Send what is in quarantine once more; return how many rows the sink took.
@@ -318,15 +292,9 @@ class Shipper:
         ------
         StoreUnavailable, ConfigError
         """
-        taken, sink = 0, self._connected()
+        sink = self._connected()
         with contextlib.closing(FolderLock(self.folder, REMOVAL_LOCK)):
-            for table, writer, sequence, row in self._state.quarantined_rows():
-                if damage(table, row) is None:
-                    with contextlib.suppress(RowsRefused):
-                        sink.write(table, [row])
-                        self._state.release(table, writer, sequence)
-                        taken += 1
-        return taken
+            return self._sending.retry(sink)
 
     def compact(self, stop: threading.Event) -> None:
         """Merge small files of the sink, now and then; a failure is logged."""

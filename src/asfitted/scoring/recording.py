@@ -264,8 +264,8 @@ def _json_values(series: pd.Series[Any], kind: str) -> Column:
     values = series.to_numpy()
     if kind == "datetime":
         moments = values.astype("datetime64[us]")
-        listed = np.datetime_as_string(moments, unit="us", timezone="UTC").tolist()
-        return _with_nulls(listed, np.isnat(moments))
+        texts = np.datetime_as_string(moments, unit="us", timezone="UTC").tolist()
+        return _with_nulls(texts, np.isnat(moments))
     if kind == "number" or values.dtype.kind == "i":
         return values.copy()
     if values.dtype.kind != "f":

@@ -176,9 +176,9 @@ class Scorer:
             # The caller's index is no property of a row, and a step that writes into
             # its input must not write into what goes on record.
             table: Any = conformed.reset_index(drop=True)
-            # A direct step lays out what it takes.
             # A linear model that is asked directly makes its blocks itself.
             at_once = self.whole_steps + self._makes_blocks
+            # A direct step lays out what it takes.
             if at_once and not isinstance(self.steps[0][1], DirectColumns):
                 table = laid_out(table)
             said = results(self.steps, at_once, table, self._ask)

@@ -182,18 +182,25 @@ def test_a_poisoned_record_is_put_aside_and_stops_nothing(folder, url) -> None:
         assert log_stats(folder, url).as_dict()["quarantined"] == 0
 
 
-def test_what_is_taken_out_of_quarantine_leaves_no_bytes(folder, url) -> None:
-    def refusing(url: str) -> Faulty:
+def always(error: Exception) -> Callable[[str], Faulty]:
+    """Return what opens a sink that takes nothing."""
+
+    def opened(url: str) -> Faulty:
         sink = Faulty(url)
 
         def before(table: Table, rows: Sequence[Row]) -> None:
-            raise RowsRefused("not yet")
+            raise error
 
         sink.before = before
         return sink
 
+    return opened
+
+
+def test_what_is_taken_out_of_quarantine_leaves_no_bytes(folder, url) -> None:
     with Journal(folder) as journal:
         journal.append(batch(3, keys=[{"subject": "CANARY"}] * 3))
+    refusing = always(RowsRefused("not yet"))
     with Shipper(folder, url, open_sink=refusing, on_problem=lambda problem: None) as shipper:
         shipper.ship()
     left = [path for path in folder.iterdir() if path.name.startswith("shipping.sqlite")]
@@ -311,19 +318,12 @@ def test_a_shipped_journal_stays_for_as_long_as_it_shall(folder, url) -> None:
 
 
 def test_a_journal_that_was_not_shipped_is_never_deleted(folder, url) -> None:
-    def opened(url: str) -> Faulty:
-        sink = Faulty(url)
-
-        def before(table: Table, rows: Sequence[Row]) -> None:
-            raise StoreUnavailable("down")
-
-        sink.before = before
-        return sink
-
     long_ago = datetime.now(timezone.utc) - timedelta(hours=1)
     with Journal(folder) as journal:
         journal.append(batch(3, scored_at=long_ago))
-    with Shipper(folder, url, keep_shipped_s=0, open_sink=opened) as shipper:
+    with Shipper(
+        folder, url, keep_shipped_s=0, open_sink=always(StoreUnavailable("down"))
+    ) as shipper:
         for _ in range(3):
             with pytest.raises(StoreUnavailable):
                 shipper.ship()
