@@ -15,6 +15,7 @@ import pandas as pd
 from asfitted.batch.refusals import Reasons
 from asfitted.contract import Conformed, DataContract
 from asfitted.errors import ContractViolation, OutputViolation, RecordError
+from asfitted.prediction_log import Batch
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.reader import Record, records
 from asfitted.prediction_log.record import from_microseconds
@@ -98,22 +99,26 @@ def _some(frame: pd.DataFrame, rows: np.ndarray[Any, Any]) -> pd.DataFrame:
     return frame if len(rows) == len(frame) else frame.iloc[rows]
 
 
-def record(
+def prepared(
     recorder: Recorder, contract: DataContract, answers: Answers, job_id: str, batch_id: str
-) -> list[str]:
+) -> Batch | None:
+    """Return the record of a chunk's answers, None where there are none."""
+    if not len(answers.outputs):
+        return None
+    entries = recorder.entries(contract, answers.conformed, answers.outputs)
+    return recorder.batch(
+        contract, entries, answers.received_at, answers.latency_us, job_id, batch_id
+    )
+
+
+def record(recorder: Recorder, batch: Batch | None) -> list[str]:
     """Put the answers of a chunk on record, in one append; return their ids.
 
     Raises
     ------
     RecordError
     """
-    if not len(answers.outputs):
-        return []
-    entries = recorder.entries(contract, answers.conformed, answers.outputs)
-    batch = recorder.batch(
-        contract, entries, answers.received_at, answers.latency_us, job_id, batch_id
-    )
-    return recorder.journal.append(batch)
+    return [] if batch is None else recorder.journal.append(batch)
 
 
 def record_refusals(

@@ -3,40 +3,46 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
-import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
-from multiprocessing import resource_tracker
-from multiprocessing.connection import wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import Pipe
 from pathlib import Path
 
 from joblib import cpu_count
 
 import asfitted
-from asfitted.batch.job import MOST_IN_FLIGHT, hold_crew_lock
+from asfitted.batch.job import MOST_IN_FLIGHT
 from asfitted.batch.source import Chunk
 from asfitted.batch.worker import Result, Worker
-from asfitted.errors import RecordError
+from asfitted.errors import ConfigError, RecordError
 from asfitted.scoring import FittedModel
 
 Begin = Callable[[Chunk, int], Future[Result]]
 
 # From here on it pays to load the model once more for each process.
 WORTH_ROWS = 300_000
-# So many chunks are begun for a process that is about to finish one.
-_AHEAD = 2
+# One that is recorded, one that is answered, and one that waits.
+_CHUNKS_EACH = 3
 
 _HOME = str(Path(asfitted.__file__).parents[1])
-
-_mine: Worker | None = None
+# It takes over this process's path, on which the model's own code comes first, with the
+# Asfitted that saved it. The collector would walk through all that is imported, again and
+# again; nothing but what is built in is imported before the path is right.
+_START = """
+import gc, sys
+gc.disable()
+sys.path[:] = {path!r}
+from asfitted.batch.crew_process import main
+del sys.path[0]
+main({descriptor})
+"""
 
 
 def size_of(jobs: int | None, total: int, model: FittedModel) -> int:
@@ -63,23 +69,41 @@ def size_of(jobs: int | None, total: int, model: FittedModel) -> int:
 def crew(worker: Worker, jobs: int) -> Iterator[Begin]:
     """Give what begins a chunk.
 
-    A chunk and the rows refused so far go in, as for `Worker.do`, and the future
+    A chunk and the rows refused so far go in, as for `Worker.answer`, and the future
     tells what became of it. It is answered on the spot where the others have enough to
     do: this process is one of the `jobs`. The others load the model from the start on.
     """
-    if jobs == 1:
-        with ThreadPoolExecutor(1) as recording:
-            yield _Overlapping(worker, recording).begin
-        return
-    with _several(worker, jobs - 1) as begin:
+    with contextlib.ExitStack() as stack:
+        recording = stack.enter_context(ThreadPoolExecutor(1))
+        here = Here(worker, recording)
+        others: list[_There] = []
+        for _ in range(jobs - 1):
+            others.append(_There(worker))
+            # Whatever happens, it does not outlive the job.
+            stack.callback(others[-1].end)
+        for other in others:
+            stack.callback(other.dismiss)
+
+        def begin(chunk: Chunk, refused: int) -> Future[Result]:
+            waiting = sum(len(other.waiting) for other in others)
+            free = [other for other in others if other.is_free]
+            if not free or waiting + _CHUNKS_EACH > MOST_IN_FLIGHT:
+                return here.begin(chunk, refused)
+            return min(free, key=lambda other: len(other.waiting)).begin(chunk, refused)
+
         yield begin
 
 
-class _Overlapping:
-    """A process alone: it answers a chunk while the one before it is recorded.
+class Here:
+    """A process answers a chunk while the one before it is recorded.
 
-    Most of the time of a record is SQLite's and the disk's. Where there are several
-    processes, they keep the processors busy, and threads only get in each other's way.
+    Most of the time of a record is SQLite's and the disk's.
+
+    Parameters
+    ----------
+    worker : Worker
+    recording : ThreadPoolExecutor
+        Of one thread.
     """
 
     def __init__(self, worker: Worker, recording: ThreadPoolExecutor) -> None:
@@ -88,6 +112,13 @@ class _Overlapping:
         self._refused = 0
 
     def begin(self, chunk: Chunk, refused: int) -> Future[Result]:
+        """Answer a chunk, and begin to record it once the one before it is done.
+
+        Raises
+        ------
+        AsfittedError
+            Of this chunk's answers, or of the one before it.
+        """
         # Those of a chunk that is being recorded are not counted yet.
         self._refused = max(self._refused, refused)
         answered = self._worker.answer(chunk, self._refused)
@@ -98,54 +129,109 @@ class _Overlapping:
         return self._last
 
 
-@contextlib.contextmanager
-def _several(worker: Worker, others: int) -> Iterator[Begin]:
-    again = worker.model.again
-    assert again is not None
-    recorder = worker.recorder
-    # Neither travels: each process loads its own, and writes a journal of its own.
-    bare = replace(worker, model=None, recorder=None, job=replace(worker.job, lock=-1))  # type: ignore[arg-type]
-    at_once = min(others + _AHEAD, MOST_IN_FLIGHT - 1)
-    pool = ProcessPoolExecutor(
-        others,
-        # A fork would copy OpenMP's threads as they are at that moment, and hang.
-        multiprocessing.get_context("spawn"),
-        _begin,
-        (bare, again, recorder is not None, logging.getLogger().level),
-    )
-    # A process takes over this one's path, on which the model's own code comes first,
-    # with the Asfitted that saved it.
-    sys.path.insert(0, _HOME)
-    theirs: list[Future[Result]] = []
+@dataclass(frozen=True)
+class Orders:
+    """What another process is told before it loads the model.
 
-    def begin(chunk: Chunk, refused: int) -> Future[Result]:
-        theirs[:] = [future for future in theirs if not future.done()]
-        if len(theirs) == at_once:
-            return _done(worker.do(chunk, refused))
-        theirs.append(pool.submit(_do, replace(chunk, conformed=None), refused))
-        return theirs[-1]
+    Neither model nor recorder travels: it loads its own, and writes a journal of its own.
+    """
 
-    try:
-        with _no_interrupt():
-            for _ in range(others):
-                pool.submit(_ready)
-        yield begin
-    except BrokenProcessPool as error:
-        raise RecordError(
+    worker: Worker
+    again: Callable[[], FittedModel]
+    records: bool
+    level: int
+    parent: int
+
+
+class _There:
+    """Another process, and the chunks that it is given.
+
+    Not multiprocessing's: that runs the caller's script once more in each, and a fork would
+    copy OpenMP's threads as they are at that moment, and hang.
+
+    Attributes
+    ----------
+    waiting : dict of int to Future
+        By their chunk's number, those that are not done.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        assert worker.model.again is not None
+        self.waiting: dict[int, Future[Result]] = {}
+        self._folder = worker.job.folder
+        self._is_ready = False
+        self._connection, theirs = Pipe()
+        path = [_HOME, *(place for place in sys.path if isinstance(place, str))]
+        start = _START.format(path=path, descriptor=theirs.fileno())
+        command = [sys.executable, "-c", start]
+        with theirs, _no_interrupt():
+            try:
+                self._process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+                )
+            except OSError as error:
+                what = f"a further process cannot be started: {error.strerror}"
+                raise ConfigError(what, sys.executable, "--jobs 1, or jobs=1") from error
+        bare = replace(worker, model=None, recorder=None, job=replace(worker.job, lock=-1))  # type: ignore[arg-type]
+        level, records = logging.getLogger().level, worker.recorder is not None
+        orders = Orders(bare, worker.model.again, records, level, os.getpid())
+        threading.Thread(target=self._talk, args=[orders], daemon=True).start()
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it has loaded the model, and does not have enough to do."""
+        return self._is_ready and len(self.waiting) < _CHUNKS_EACH
+
+    def begin(self, chunk: Chunk, refused: int) -> Future[Result]:
+        """Give it a chunk.
+
+        Raises
+        ------
+        RecordError
+            Where the process is gone.
+        """
+        future: Future[Result] = Future()
+        self.waiting[chunk.number] = future
+        try:
+            self._connection.send((replace(chunk, conformed=None), refused))
+        except OSError as error:
+            raise self._gone() from error
+        return future
+
+    def _talk(self, orders: Orders) -> None:
+        try:
+            self._connection.send(orders)
+            while True:
+                number, result = self._connection.recv()
+                if number is None:
+                    self._is_ready = True
+                elif isinstance(result, BaseException):
+                    self.waiting.pop(number).set_exception(result)
+                else:
+                    self.waiting.pop(number).set_result(result)
+        except (EOFError, OSError):
+            for future in self.waiting.values():
+                future.set_exception(self._gone())
+
+    def _gone(self) -> RecordError:
+        return RecordError(
             "a process of the job ended before its work was done",
-            str(worker.job.folder),
-            "the same command goes on where it was, with --jobs 1 where memory is short; "
-            'a script is a file, and calls this below if __name__ == "__main__":',
-        ) from error
-    finally:
-        sys.path.remove(_HOME)
-        pool.shutdown(cancel_futures=True)
+            str(self._folder),
+            "the same command goes on where it was, with --jobs 1 where memory is short",
+        )
 
+    def dismiss(self) -> None:
+        """Have it finish what it has begun, and close its journal."""
+        if self._is_ready:
+            with contextlib.suppress(OSError):
+                self._connection.send(None)
+                self._process.wait()
 
-def _done(result: Result) -> Future[Result]:
-    future: Future[Result] = Future()
-    future.set_result(result)
-    return future
+    def end(self) -> None:
+        """End it; a chunk that is recorded just then is looked for on record next time."""
+        self._process.kill()
+        self._process.wait()
+        self._connection.close()
 
 
 @contextlib.contextmanager
@@ -154,40 +240,8 @@ def _no_interrupt() -> Iterator[None]:
 
     They end with this one, which it reaches when it leaves here.
     """
-    # Its start would let the signal through again.
-    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _begin(worker: Worker, again: Callable[[], FittedModel], records: bool, level: int) -> None:
-    global _mine
-    sys.path.remove(_HOME)
-    logging.basicConfig(format="%(levelname)s %(message)s", level=level)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    hold_crew_lock(worker.job.folder)
-    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    model = again()
-    recorder = replace(model.recorder, source="batch") if records and model.recorder else None
-    _mine = replace(worker, model=model, recorder=recorder)
-    # Else the collector walks through all modules and the model, chunk after chunk.
-    gc.freeze()
-
-
-def _ready() -> None:
-    """Do nothing, as the first thing: so a process begins before there is something to do."""
-
-
-def _do(chunk: Chunk, refused: int) -> Result:
-    assert _mine is not None
-    return _mine.do(chunk, refused)
-
-
-def _end_with(parent: int) -> None:
-    """End this process when its parent was killed: nobody would know of its answers."""
-    wait([parent])
-    os._exit(1)

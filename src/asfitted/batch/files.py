@@ -65,7 +65,7 @@ def score_file(
     overwrite: bool = False,
     dry_run: bool = False,
     chunk_rows: int | None = None,
-    jobs: int | None = 1,
+    jobs: int | None = None,
     progress: Progress = lambda phase, rows, total: None,
 ) -> Summary:
     """Score the rows of `source` and write the answers to `target`.
@@ -94,10 +94,9 @@ def score_file(
     chunk_rows : int, optional
         Rows in memory, and in one append to the log. By default 1,000 to 20,000, the
         fewer the more columns the contract has.
-    jobs : int or None, default 1
-        Processes that answer; each loads the model and has a journal of its own. None
-        is one per processor where the rows are worth it. A script that asks for more
-        than one needs ``if __name__ == "__main__":``, as all that start processes do.
+    jobs : int, optional
+        Processes that answer; each loads the model and has a journal of its own. By
+        default one per processor where the rows are worth it.
     progress : callable
 
     Returns

@@ -19,7 +19,7 @@ from asfitted.errors import (
     ModelFailed,
     OutputViolation,
 )
-from asfitted.prediction_log import FieldPolicy
+from asfitted.prediction_log import Batch, FieldPolicy
 from asfitted.prediction_log.record import to_microseconds
 from asfitted.scoring import FittedModel, Recorder
 
@@ -30,11 +30,12 @@ Result = tuple[parts.About, Reasons]
 
 @dataclass(frozen=True)
 class Answered:
-    """A chunk, its rows and its answers."""
+    """A chunk, its rows, its answers, and what is to be recorded of them, if anything."""
 
     chunk: Chunk
     frame: pd.DataFrame
     answers: answering.Answers
+    batch: Batch | None
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,13 @@ class Worker:
         if reasons.errors and not self.limit.allows(refused, self.total):
             mend = over(self.limit, refused, self.total)
             raise reasons.error(str(chunk.file), chunk.start, mend)
-        return Answered(chunk, frame, answers)
+        batch = None
+        if self.recorder is not None:
+            # Here, and not when it is recorded: it is Python's work, as answering is.
+            contract, job = self.model.contract, self.job
+            batch_id = job.batch_id(chunk.number)
+            batch = answering.prepared(self.recorder, contract, answers, job.id, batch_id)
+        return Answered(chunk, frame, answers, batch)
 
     def finish(self, answered: Answered) -> Result:
         """Record and write a chunk.
@@ -104,7 +111,7 @@ class Worker:
         """
         chunk, frame, answers = answered.chunk, answered.frame, answered.answers
         reasons = answers.reasons
-        ids, outputs = self._recorded(chunk.number, answers)
+        ids, outputs = self._recorded(answered)
         if reasons.errors:
             policy = FieldPolicy() if self.recorder is None else self.recorder.policy
             name = self.source.name(chunk.file)
@@ -127,13 +134,12 @@ class Worker:
         answers: answering.Answers = in_file(chunk, frame, answer)
         return answers
 
-    def _recorded(
-        self, number: int, answers: answering.Answers
-    ) -> tuple[list[str] | None, pd.DataFrame]:
+    def _recorded(self, answered: Answered) -> tuple[list[str] | None, pd.DataFrame]:
         """Return (ids, outputs) of a chunk once it is on record, whoever recorded it."""
-        recorder, outputs, job = self.recorder, answers.outputs, self.job
+        recorder, answers, job = self.recorder, answered.answers, self.job
         if recorder is None:
-            return None, outputs
+            return None, answers.outputs
+        number = answered.chunk.number
         batch_id, since_us = job.batch_id(number), job.since_us(number)
         search = job.may_be_recorded(number)
         known_since = since_us if search else None
@@ -141,7 +147,7 @@ class Worker:
         found = answering.find_record(recorder, batch_id, since_us) if search else []
         if found:
             return answering.as_recorded(answers, found)
-        return answering.record(recorder, self.model.contract, answers, job.id, batch_id), outputs
+        return answering.record(recorder, answered.batch), answers.outputs
 
 
 def in_file(chunk: Chunk, frame: pd.DataFrame, look: Callable[[pd.DataFrame], Any]) -> Any:

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
+from multiprocessing import Pipe
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ import asfitted
 from asfitted import FittedModel, read_log
 from asfitted.batch import score_file
 from asfitted.batch.crew import WORTH_ROWS, size_of
+from asfitted.batch.crew_process import _Teller
 from asfitted.batch.source import Chunk
 from asfitted.batch.worker import Answered, Result, Worker
 from asfitted.config import LOG_VARIABLE, Config, Log
@@ -39,6 +42,13 @@ HERE = Path(__file__).parent
 CONTENT = ["inputs", "outputs", "findings", "keys", "row", "source", "model_digest", "batch_id"]
 
 
+class _Stays(Exception):
+    """One that cannot be pickled."""
+
+    def __reduce__(self) -> str:
+        raise TypeError("it stays")
+
+
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("crew") / "model"
@@ -51,6 +61,15 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame = raw(2_000)
     frame.loc[::137, "colour"] = "blue"
     return write(frame, tmp_path_factory.mktemp("rows") / "in.parquet")
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A chunk for each of so many files that two processes are long at it."""
+    folder = tmp_path_factory.mktemp("many")
+    for number in range(600):
+        write(raw(5), folder / f"{number:03}.csv")
+    return folder
 
 
 def opened(artifact: Path, log: Path) -> FittedModel:
@@ -175,9 +194,9 @@ def begun(artifact: str, source: Path, target: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_an_interrupt_ends_all_of_them_in_silence(artifact, source, tmp_path) -> None:
+def test_an_interrupt_ends_all_of_them_in_silence(artifact, many, tmp_path) -> None:
     target = tmp_path / "out.parquet"
-    process = begun(artifact, source, target)
+    process = begun(artifact, many, target)
     # As a terminal sends Ctrl-C: to the whole group.
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
@@ -190,27 +209,43 @@ def test_an_interrupt_ends_all_of_them_in_silence(artifact, source, tmp_path) ->
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
-def test_nothing_warns_of_a_leak_after_a_kill(artifact, source, tmp_path, sent) -> None:
-    process = begun(artifact, source, tmp_path / "out.parquet")
+def test_nothing_warns_of_a_leak_after_a_kill(artifact, many, tmp_path, sent) -> None:
+    process = begun(artifact, many, tmp_path / "out.parquet")
     process.send_signal(sent)
     # Until the last of them has ended.
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (-sent, "")
 
 
-def test_a_script_that_runs_itself_in_each_process_is_told(artifact, source, tmp_path) -> None:
+def test_a_script_needs_no_main_guard(artifact, source, tmp_path) -> None:
     (tmp_path / "script.py").write_text(
         "import sys, asfitted\n"
+        "print('once')\n"
         "model = asfitted.load_model(sys.argv[1])\n"
-        "model.score_file(*sys.argv[2:], max_refused='50%', jobs=2)\n"
+        "model.score_file(*sys.argv[2:], max_refused='50%', chunk_rows=40, jobs=2)\n"
     )
+    command = [sys.executable, "script.py", artifact, source, "out.parquet"]
+    environment = {**os.environ, LOG_VARIABLE: str(tmp_path / "log")}
     done = subprocess.run(
-        [sys.executable, "script.py", artifact, source, "out.parquet"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100,
+        check=False,
     )  # fmt: skip
-    assert done.returncode == 1
-    assert "RecordError: a process of the job ended before its work was done" in done.stderr
-    assert 'below if __name__ == "__main__":' in done.stderr
+    assert (done.returncode, done.stdout) == (0, "once\n"), done.stderr
+    ids = read_log(tmp_path / "log")["prediction_id"]
+    assert sorted(ids) == sorted(read(tmp_path / "out.parquet")["prediction_id"])
+
+
+@pytest.mark.parametrize("error", [RecordError("no room"), OSError(28, "full"), _Stays()])
+def test_an_error_comes_from_another_process(error) -> None:
+    ours, theirs = Pipe()
+    future: Future[Result] = Future()
+    future.set_exception(error)
+    _Teller(theirs).done(7, future)
+    number, said = ours.recv()
+    assert number == 7
+    wanted = RecordError if isinstance(error, _Stays) else type(error)
+    assert type(said) is wanted
+    assert ("_Stays" if isinstance(error, _Stays) else str(error)) in str(said)
 
 
 def test_how_many_there_are(artifact, tmp_path, monkeypatch) -> None:
