@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from asfitted.contract.column import Column, Fill
 from asfitted.contract.datetimes import read_datetime
 from asfitted.contract.numbers import read_integer, read_number, whole_numbers
-from asfitted.contract.plain import Array, Plain
+from asfitted.contract.plain import Array, Plain, Texts
 from asfitted.contract.reading import ReadColumn, note_missing
 
 
@@ -48,25 +50,25 @@ def _category(source: Plain, column: Column, out: ReadColumn) -> None:
     note_missing(source, column, out)
     labels = column.labels
     present = ~source.missing
-    received: Array = source.values
     known, dtype = _lookup(labels)
-    if isinstance(labels[0], str):
+    is_text = isinstance(labels[0], str)
+    whole: Array | None = None
+    if is_text:
         good = present & _are_text(source)
         out.refuse("type", "values are not text", present & ~good)
-        codes = np.full(len(present), -1, dtype="int64")
-        texts = source.values[good].tolist()
-        codes[good] = np.fromiter(map(known.get, texts, repeat(-1)), "int64", len(texts))
+        codes = _codes(source, good, known)
     else:
-        received, good = whole_numbers(source, out)
-        codes = dtype.categories.get_indexer(received)
+        whole, good = whole_numbers(source, out)
+        codes = dtype.categories.get_indexer(whole)
     codes = np.where(good, codes, -1)
     unknown = good & (codes < 0)
     if column.unknown == "refuse":
         out.refuse("category", "values are not among the categories", unknown)
     elif column.unknown == "other":
         codes = np.where(unknown, labels.index(column.other), codes)  # type: ignore[arg-type]
-    if column.unknown != "refuse":
-        if unknown.any() and isinstance(labels[0], str):
+    if column.unknown != "refuse" and unknown.any():
+        received = source.values if whole is None else whole
+        if is_text:
             broken = np.zeros(len(present), dtype=bool)
             broken[unknown] = [not _is_unicode(v) for v in received[unknown]]
             out.refuse("unicode", _NOT_UNICODE, broken)
@@ -84,8 +86,19 @@ def _lookup(labels: tuple[Any, ...]) -> tuple[dict[Any, int], pd.CategoricalDtyp
     return {label: code for code, label in enumerate(labels)}, categories
 
 
+def _codes(source: Plain, good: Array, known: dict[str, int]) -> Array:
+    """Return the code of each text that is `good`, -1 for one that is unknown."""
+    if isinstance(source, Texts):
+        labels = pa.array(known, type=source.arrow.type)
+        return pc.fill_null(pc.index_in(source.arrow, value_set=labels), -1).to_numpy()
+    codes = np.full(len(good), -1, dtype="int64")
+    texts = source.values[good].tolist()
+    codes[good] = np.fromiter(map(known.get, texts, repeat(-1)), "int64", len(texts))
+    return codes
+
+
 def _are_text(source: Plain) -> Array:
-    if source.texts:
+    if isinstance(source, Texts):
         return ~source.missing
     if source.family != "object":
         return np.zeros(len(source.missing), dtype=bool)
@@ -119,10 +132,12 @@ def _text(source: Plain, column: Column, out: ReadColumn) -> None:
     good = present & _are_text(source)
     out.refuse("type", "values are not text", present & ~good)
     fill = column.missing.fill if isinstance(column.missing, Fill) else None
+    if isinstance(source, Texts) and _are_short(source.arrow, column):
+        out.values = source.values.copy()
+        out.values[source.missing] = fill
+        return
     values = np.full(len(present), fill, dtype=object)
-    texts = source.values[good].tolist()
-    if not source.texts:
-        texts = list(map(str.__str__, texts))
+    texts = list(map(str.__str__, source.values[good].tolist()))
     values[good] = texts
     broken = np.zeros(len(present), dtype=bool)
     if not _is_unicode("".join(texts)):
@@ -133,6 +148,15 @@ def _text(source: Plain, column: Column, out: ReadColumn) -> None:
         mask[good] = wrong
         out.refuse(rule, _TEXT_RULES[rule].format(column), mask)
     out.values = values
+
+
+def _are_short(texts: pa.ChunkedArray, column: Column) -> bool:
+    """Whether it is plain that no text breaks a rule of its column."""
+    if column.min_length or column.pattern is not None:
+        return False
+    # In bytes, of which there are no fewer than characters.
+    longest = pc.max(pc.binary_length(texts)).as_py()
+    return longest is None or longest <= column.max_length
 
 
 _READERS: dict[str, Callable[[Plain, Column, ReadColumn], None]] = {

@@ -6,6 +6,7 @@ import datetime as dt
 import decimal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,14 +28,31 @@ class Plain:
     values : ndarray of shape (n_rows,)
         Whatever it likes where `missing` is true.
     missing : ndarray of bool of shape (n_rows,)
-    texts : bool
-        Whether each value that does not miss is known to be a plain str.
     """
 
     family: str
     values: Array
     missing: Array
-    texts: bool = False
+
+
+class Texts(Plain):
+    """A column of the family ``object`` that Arrow holds: no subclass of str, no half surrogate.
+
+    Attributes
+    ----------
+    arrow : pa.ChunkedArray of str, of shape (n_rows,)
+    """
+
+    arrow: pa.ChunkedArray
+
+    def __init__(self, arrow: pa.ChunkedArray, missing: Array) -> None:
+        # As if they were fields: what they are put into is frozen.
+        vars(self).update(family="object", missing=missing, arrow=arrow)
+
+    @cached_property
+    def values(self) -> Array:
+        """Made when somebody asks: most columns are read without."""
+        return self.arrow.to_numpy()
 
 
 def plain(series: pd.Series[Any]) -> Plain:
@@ -55,8 +73,9 @@ def plain(series: pd.Series[Any]) -> Plain:
         return Plain(kinds.family, kinds.values[np.where(missing, 0, codes)], missing)
     missing = series.isna().to_numpy(dtype=bool)
     if isinstance(dtype, pd.StringDtype) and dtype.storage == "pyarrow":
-        # Arrow holds no subclass of str, as objects may be.
-        return Plain("object", series.to_numpy(dtype=object), missing, texts=True)
+        arrow = pa.array(series.array)
+        held = arrow if isinstance(arrow, pa.ChunkedArray) else pa.chunked_array([arrow])
+        return Texts(held, missing)
     if isinstance(dtype, pd.DatetimeTZDtype):
         utc = series.dt.tz_convert("UTC").dt.tz_localize(None)
         return Plain("moment_utc", utc.to_numpy(), missing)

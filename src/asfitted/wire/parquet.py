@@ -84,7 +84,7 @@ def _read(file: pq.ParquetFile, body: bytes, contract: DataContract, max_rows: i
         at = table.schema.get_field_index(name)
         table = table.set_column(at, name, table[name].cast(pa.large_string()))
     table.validate(full=True)
-    frame = table.to_pandas(ignore_metadata=True)
+    frame = table.to_pandas(ignore_metadata=True, use_threads=False)
     for name in names:
         if name not in wanted:
             frame[name] = _unread(len(frame), name in contract.columns)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from families import PASS, VALUES, assert_same, columns, contract, families
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from asfitted.contract import Column, DataContract, Fill
+from asfitted.errors import ContractViolation
 
 KINDS = sorted(PASS)
 DTYPES = {
@@ -134,3 +137,46 @@ def test_texts_become_plain_whatever_holds_them() -> None:
         seen = contract.conform(rows).frame["a"].tolist()
         assert seen == ["x", "-"]
         assert type(seen[0]) is str
+
+
+TEXT_RULES: list[dict[str, Any]] = [
+    {"kind": "text", "max_length": 3},
+    {"kind": "text", "missing": Fill(fill="-"), "max_length": 3},
+    {"kind": "text", "min_length": 1},
+    {"kind": "text", "missing": Fill(fill=""), "pattern": "[a-z]*"},
+    {"kind": "category", "categories": ("a", "é"), "missing": "pass"},
+    {"kind": "category", "categories": ("a", "é"), "unknown": "other", "missing": "pass"},
+    {"kind": "category", "categories": ("a", "é"), "unknown": "missing", "missing": Fill(fill="a")},
+]
+
+
+@pytest.mark.parametrize("rule", TEXT_RULES, ids=str)
+@given(texts=st.lists(st.none() | st.sampled_from(["a", "é"]) | st.text("ab é😀\0", max_size=4)))
+@example(texts=["😀😀😀"])  # three characters, of four bytes each
+@example(texts=["abcd", None])
+@example(texts=[])
+def test_texts_that_arrow_holds_are_read_as_any(
+    rule: dict[str, Any], texts: list[str | None]
+) -> None:
+    column = DataContract(columns={"c": Column(**rule)})
+    chunks = pa.chunked_array([texts[:1], texts[1:]], type=pa.large_string())
+    said = []
+    for series in (
+        pd.Series(texts, dtype=object),
+        pd.Series(texts, dtype=pd.StringDtype("pyarrow")),
+        pd.Series(pd.arrays.ArrowStringArray(chunks)),
+    ):
+        try:
+            got = column.conform(pd.DataFrame({"c": series}))
+        except ContractViolation as error:
+            said.append(repr(error.violations))
+            continue
+        values = [None if pd.isna(value) else value for value in got.frame["c"]]
+        assert {type(value) for value in values} <= {str, type(None)}
+        told = [(f.rule, f.rows.tolist(), _listed(f.received)) for f in got.findings]
+        said.append(repr((values, str(got.frame["c"].dtype), told)))
+    assert len(set(said)) == 1, said
+
+
+def _listed(received: Any) -> Any:
+    return None if received is None else received.tolist()
