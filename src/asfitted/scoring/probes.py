@@ -12,7 +12,7 @@ from sklearn.utils import _safe_indexing
 from asfitted.contract import Column, DataContract
 from asfitted.errors import AsfittedError, ProbeFailed, ResourceNotShipped
 from asfitted.scoring.blocks import in_blocks
-from asfitted.scoring.scorer import Scorer, quiet_and_single
+from asfitted.scoring.scorer import Scorer, parts, quiet_and_single
 
 # A value that no contract declares, to see what an encoder makes of a stranger.
 _STRANGER = "\x00 no such category"
@@ -143,14 +143,9 @@ def _target_encoded(steps: list[Any], names: list[str]) -> set[str]:
                 chosen = _safe_indexing(pd.DataFrame(columns=names), columns, axis=1)
                 inner = [chosen.name] if isinstance(chosen, pd.Series) else list(chosen.columns)
                 found |= _target_encoded([part], inner)
-        elif any(type(part).__name__ == "TargetEncoder" for part in _nested(step)):
+        elif any(type(part).__name__ == "TargetEncoder" for part in parts(step)):
             found |= set(names)
     return found
-
-
-def _nested(step: Any) -> list[Any]:
-    params = step.get_params(deep=True) if hasattr(step, "get_params") else {}
-    return [step, *params.values()]
 
 
 def _refuse_losses(
@@ -160,13 +155,11 @@ def _refuse_losses(
     grouping = any(
         getattr(part, parameter, None) is not None
         for _, step in scorer.steps
-        for part in _nested(step)
+        for part in parts(step)
         for parameter in _GROUPING
     )
     drops = any(
-        getattr(part, "drop", None) is not None
-        for _, step in scorer.steps
-        for part in _nested(step)
+        getattr(part, "drop", None) is not None for _, step in scorer.steps for part in parts(step)
     )
     priors = _target_encoded([step for _, step in scorer.steps], list(scorer.contract.features))
     for name in scorer.contract.features:

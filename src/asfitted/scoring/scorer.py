@@ -51,6 +51,12 @@ def split(pipeline: Any) -> tuple[DataContract, Steps]:
     return steps[0][1]._contract(), steps[1:]
 
 
+def parts(step: Any) -> list[Any]:
+    """Return a step, and the estimators and values that it is made of."""
+    params = step.get_params(deep=True) if hasattr(step, "get_params") else {}
+    return [step, *params.values()]
+
+
 def _flat(pipeline: Pipeline, prefix: str = "") -> Steps:
     steps: Steps = []
     for name, step in pipeline.steps:
@@ -129,6 +135,9 @@ class Scorer:
     ) -> None:
         self.contract, steps = split(pipeline)
         self.whole_steps = whole_steps
+        self._reads_mark = any(
+            isinstance(part, Conform) for _, step in steps for part in parts(step)
+        )
         self._makes_blocks = LINEAR in shortcuts and whole_steps == len(steps) - 1
         self.steps = taken(steps, self.contract, whole_steps, shortcuts)
         self._ask = asking(self.estimator, shortcuts)
@@ -176,6 +185,9 @@ class Scorer:
             # The caller's index is no property of a row, and a step that writes into
             # its input must not write into what goes on record.
             table: Any = conformed.reset_index(drop=True)
+            if not self._reads_mark:
+                # pandas copies it, deeply, with every operation.
+                table.attrs = {}
             # A linear model that is asked directly makes its blocks itself.
             at_once = self.whole_steps + self._makes_blocks
             # A direct step lays out what it takes.

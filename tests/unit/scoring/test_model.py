@@ -103,6 +103,22 @@ def test_a_step_that_writes_in_place_does_not_touch_the_record(rows, journal) ->
     assert log_of(journal)["inputs"][0]["b"] is None
 
 
+def test_a_second_conform_knows_what_the_first_has_made() -> None:
+    contract = asfitted.DataContract.model_validate(
+        {"columns": {"at": {"kind": "datetime", "zone": "America/New_York"}}}
+    )
+    hours = FunctionTransformer(lambda X: X["at"].dt.hour.to_frame())
+    pipe = make_pipeline(
+        asfitted.Conform(contract), asfitted.Conform(contract), hours, LinearRegression()
+    )
+    rows = pd.DataFrame({"at": pd.date_range("2013-01-01", periods=100, freq="53min")})
+    pipe.fit(rows, pipe[:-1].fit_transform(rows)["at"])
+    answers = asfitted.FittedModel(pipe).predict(rows)
+    # Midnight in New York, in UTC; once more, it would be ten.
+    assert answers[0] == pytest.approx(5)
+    assert answers.tolist() == pytest.approx(pipe.predict(rows).tolist())
+
+
 def test_each_row_is_on_record_before_it_is_answered(recorded, rows, journal) -> None:
     answered = recorded.answered(rows.iloc[:5])
     log = log_of(journal)
