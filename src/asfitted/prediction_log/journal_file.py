@@ -34,9 +34,8 @@ Rows = Call | Sequence[Row]
 # A row alone pays for the whole page that it is written in; thousands of rows pay for
 # each page that they fill.
 PAGE_BYTES, LARGE_PAGE_BYTES, _MANY_ROWS = 4096, 32768, 1000
-_LONG_TEXT = 10_000
 _STATEMENTS = 8
-# Of six values each; SQLite before 3.32 takes 999 in a statement.
+# Of six values each, and a dozen in common; SQLite before 3.32 takes 999 in a statement.
 _ROWS_AT_ONCE = 1000 if sqlite3.sqlite_version_info >= (3, 32) else 150
 FRAME_HEADER_BYTES = 24
 WAL_HEADER_BYTES = 32
@@ -63,26 +62,22 @@ def _create(table: Table) -> tuple[str, str]:
     )
 
 
-def insert_into(table: Table, common: Mapping[str, str | int], n_rows: int = 1) -> str:
-    """Return the statement for rows of which some columns are known; SQLite counts the rest."""
+def insert_into(table: Table, writer: str, common: Sequence[str] = (), n_rows: int = 1) -> str:
+    """Return the statement for rows of one writer; SQLite counts them.
+
+    It takes the values of the columns that all rows have in `common`, then the others
+    row by row.
+    """
     *names, _ = WRITTEN[table]
-    given = [name for name in names if name not in common]
-    place = {name: f"column{number}" for number, name in enumerate(given, 1)}
-    values = [_literal(common[name]) if name in common else place[name] for name in names]
+    given = [name for name in names if name not in (*common, "writer")]
+    place = {
+        **{name: f"?{number}" for number, name in enumerate(common, 1)},
+        **{name: f"column{number}" for number, name in enumerate(given, 1)},
+        "writer": f"'{writer}'",
+    }
+    values = ", ".join(place[name] for name in names)
     rows = ", ".join([f"({', '.join('?' * len(given))})"] * n_rows)
-    return (
-        f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(values)} FROM (VALUES {rows})"
-    )
-
-
-def _literal(value: str | int) -> str:
-    return str(value) if isinstance(value, int) else "'{}'".format(value.replace("'", "''"))
-
-
-def _are_literals(common: Mapping[str, str | int]) -> bool:
-    """Whether a statement may hold the values: it ends at a NUL, and is not to be long."""
-    texts = [value for value in common.values() if isinstance(value, str)]
-    return sum(map(len, texts)) < _LONG_TEXT and not any("\0" in text for text in texts)
+    return f"INSERT INTO {table} ({', '.join(names)}) SELECT {values} FROM (VALUES {rows})"
 
 
 _SCHEMA = (
@@ -125,7 +120,7 @@ class JournalFile:
         self._synced, self._bounded = synced, bounded
         self._opened, self._mark = time.monotonic(), rotation_mark(folder)
         self.writer = new_writer()
-        self._one = {table: insert_into(table, {"writer": self.writer}) for table in TABLES}
+        self._one = {table: insert_into(table, self.writer) for table in TABLES}
         self.path = journal_path(folder, self.writer)
         self.written: dict[Table, int] = dict.fromkeys(TABLES, 0)
         self._inode: int | None = None
@@ -140,7 +135,7 @@ class JournalFile:
                 isolation_level=None,
                 check_same_thread=False,
                 timeout=_BUSY_TIMEOUT_S,
-                # Those of many rows are of one call each, and take a megabyte.
+                # Those of many rows take a megabyte.
                 cached_statements=_STATEMENTS,
             )
             self._prepare(self.connection)
@@ -214,17 +209,17 @@ class JournalFile:
             self.written[table] += sum(map(len, new))
 
     def _insert(self, connection: sqlite3.Connection, table: Table, call: Rows) -> None:
-        if not (isinstance(call, Call) and len(call) >= _MANY_ROWS and _are_literals(call.common)):
+        if not (isinstance(call, Call) and len(call) >= _MANY_ROWS):
             connection.executemany(self._one[table], call)
             return
-        # To bind what all rows have in common takes a sixth of the time; and while SQLite
-        # is at work on several rows, another thread may be.
-        common = {**call.common, "writer": self.writer}
+        # What all rows have in common is bound once; and while SQLite is at work on several
+        # rows, another thread may be.
         for start in range(0, len(call), _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)
             columns = [values[rows] for values in call.columns.values()]
-            statement = insert_into(table, common, len(columns[0]))
-            connection.execute(statement, list(chain.from_iterable(zip(*columns, strict=True))))
+            statement = insert_into(table, self.writer, list(call.common), len(columns[0]))
+            values = chain(call.common.values(), chain.from_iterable(zip(*columns, strict=True)))
+            connection.execute(statement, list(values))
 
     def _make_room(self) -> None:
         """Make the write-ahead log longer before SQLite has to, by zeros.
