@@ -6,6 +6,7 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -129,6 +130,16 @@ def write_output(target: Path, parts: Sequence[Path]) -> None:
         (_write_csv if target.suffix == ".csv" else _write_parquet)(partial, parts)
 
 
+def _read_ahead(parts: Sequence[Path]) -> Iterator[pa.Table]:
+    """Yield what `_tables` does; the next is read while the caller is at work on one."""
+    tables = _tables(parts)
+    with ThreadPoolExecutor(1) as reading:
+        following = reading.submit(next, tables, None)
+        while (table := following.result()) is not None:
+            following = reading.submit(next, tables, None)
+            yield table
+
+
 def _tables(parts: Sequence[Path]) -> Iterator[pa.Table]:
     """Yield the answers, some parts at a time; at least one table."""
     held: list[pa.Table] = []
@@ -153,7 +164,7 @@ def _tables(parts: Sequence[Path]) -> Iterator[pa.Table]:
 def _write_parquet(file: Path, parts: Sequence[Path]) -> None:
     writer: pq.ParquetWriter | None = None
     try:
-        for part in _tables(parts):
+        for part in _read_ahead(parts):
             writer = writer or pq.ParquetWriter(
                 # Ids and probabilities do not repeat, as keys and labels may.
                 file,
@@ -172,7 +183,7 @@ def _write_parquet(file: Path, parts: Sequence[Path]) -> None:
 
 def _write_csv(file: Path, parts: Sequence[Path]) -> None:
     with file.open("w", encoding="utf-8", newline="") as stream:
-        for i, part in enumerate(_tables(parts)):
+        for i, part in enumerate(_read_ahead(parts)):
             columns = {n: _texts(part[n]) for n in part.column_names}
             # Of itself it quotes a carriage return only where lines end in one.
             quoting = csv.QUOTE_NONNUMERIC if _has_return(part) else csv.QUOTE_MINIMAL
