@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -193,7 +194,9 @@ class _There:
         future: Future[Result] = Future()
         self.waiting[chunk.number] = future
         try:
-            self._connection.send((replace(chunk, conformed=None), refused))
+            work = replace(chunk, conformed=None), refused
+            # Connections have a protocol of their own, which copies a table twice more.
+            self._connection.send_bytes(pickle.dumps(work, pickle.HIGHEST_PROTOCOL))
         except OSError as error:
             raise self._gone() from error
         return future
@@ -224,7 +227,7 @@ class _There:
         """Have it finish what it has begun, and close its journal."""
         if self._is_ready:
             with contextlib.suppress(OSError):
-                self._connection.send(None)
+                self._connection.send_bytes(pickle.dumps(None))
                 self._process.wait()
 
     def end(self) -> None:

@@ -69,7 +69,7 @@ def main(descriptor: int) -> None:
 def _take(connection: Connection, work: SimpleQueue[_Work]) -> None:
     """Take what comes, and end this process when its parent did."""
     try:
-        while (given := connection.recv()) is not None:
+        while (given := pickle.loads(connection.recv_bytes())) is not None:
             work.put(given)
     except (EOFError, OSError):
         os._exit(1)

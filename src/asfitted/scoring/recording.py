@@ -149,15 +149,15 @@ class Recorder:
     ) -> Entries:
         """Return what is to be recorded of each row, with the field policy applied."""
         n_rows = len(outputs)
-        found: dict[int, list[dict[str, str]]] = {}
+        marks = list(map(_compact, self.marks))
+        found: dict[int, list[str]] = {}
         for finding in conformed.findings:
-            said = {"column": finding.column, "rule": finding.rule}
+            said = _compact({"column": finding.column, "rule": finding.rule})
             for row in finding.rows.tolist():
-                found.setdefault(row, list(self.marks)).append(said)
-        # One text for all the rows of which there is nothing to say.
-        findings = [_compact(self.marks)] * n_rows
+                found.setdefault(row, [*marks]).append(said)
+        findings = [f"[{','.join(marks)}]"] * n_rows
         for row, several in found.items():
-            findings[row] = _compact(several)
+            findings[row] = f"[{','.join(several)}]"
         inputs, keys = map(self.policy.apply_columns, received(contract, conformed))
         answers = {str(name): _answers(outputs[name]) for name in outputs.columns}
         return Entries(
@@ -224,8 +224,8 @@ class Recorder:
             logger.exception("a refusal could not be recorded")
 
 
-def _compact(findings: Sequence[dict[str, str]]) -> str:
-    return json.dumps(findings, separators=(",", ":"))
+def _compact(finding: dict[str, str]) -> str:
+    return json.dumps(finding, separators=(",", ":"))
 
 
 def received(
