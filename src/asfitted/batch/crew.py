@@ -32,6 +32,8 @@ WORTH_ROWS = 300_000
 # One that is recorded, one that is answered, and one that waits.
 _CHUNKS_EACH = 3
 
+_log = logging.getLogger(__name__)
+
 _HOME = str(Path(asfitted.__file__).parents[1])
 # It takes over this process's path, on which the model's own code comes first, with the
 # Asfitted that saved it. The collector would walk through all that is imported, again and
@@ -85,9 +87,16 @@ def crew(worker: Worker, jobs: int) -> Iterator[Begin]:
         for other in others:
             stack.callback(other.dismiss)
 
+        done = worker.job.done.values()
+        left = worker.total - sum(one.answered + one.refused for one in done)
+
         def begin(chunk: Chunk, refused: int) -> Future[Result]:
+            nonlocal left
+            chunks_left = left // max(chunk.n_rows, 1)
+            left -= chunk.n_rows
             waiting = sum(len(other.waiting) for other in others)
-            free = [other for other in others if other.is_free]
+            # Of the last chunks this process does its part, rather than wait for the others.
+            free = [other for other in others if other.is_free and len(other.waiting) < chunks_left]
             if not free or waiting + _CHUNKS_EACH > MOST_IN_FLIGHT:
                 return here.begin(chunk, refused)
             return min(free, key=lambda other: len(other.waiting)).begin(chunk, refused)
@@ -160,11 +169,13 @@ class _There:
         assert worker.model.again is not None
         self.waiting: dict[int, Future[Result]] = {}
         self._folder = worker.job.folder
-        self._is_ready = False
+        self._is_ready = self._is_ended = False
         self._connection, theirs = Pipe()
         path = [_HOME, *(place for place in sys.path if isinstance(place, str))]
         start = _START.format(path=path, descriptor=theirs.fileno())
-        command = [sys.executable, "-c", start]
+        # -W, -X, -I, …: as multiprocessing does.
+        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        command = [sys.executable, *flags, "-c", start]
         with theirs, _no_interrupt():
             try:
                 self._process = subprocess.Popen(
@@ -213,7 +224,9 @@ class _There:
                 else:
                     self.waiting.pop(number).set_result(result)
         except (EOFError, OSError):
-            for future in self.waiting.values():
+            if not (self._is_ready or self._is_ended):
+                _log.warning("a further process ended before it had loaded the model")
+            for future in list(self.waiting.values()):
                 future.set_exception(self._gone())
 
     def _gone(self) -> RecordError:
@@ -232,6 +245,7 @@ class _There:
 
     def end(self) -> None:
         """End it; a chunk that is recorded just then is looked for on record next time."""
+        self._is_ended = True
         self._process.kill()
         self._process.wait()
         self._connection.close()

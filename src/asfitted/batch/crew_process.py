@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import pickle
+import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -64,6 +65,10 @@ def main(descriptor: int) -> None:
             future.add_done_callback(partial(tell.done, chunk.number))
     if recorder is not None:
         recorder.journal.close()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Nothing is left to do, and to take hundreds of modules apart takes its time.
+    os._exit(0)
 
 
 def _take(connection: Connection, work: SimpleQueue[_Work]) -> None:

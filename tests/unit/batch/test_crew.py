@@ -21,9 +21,10 @@ from batch_rows import fitted, raw, read, refusals_on_record, write
 
 import asfitted
 from asfitted import FittedModel, read_log
-from asfitted.batch import score_file
+from asfitted.batch import crew, score_file
 from asfitted.batch.crew import WORTH_ROWS, size_of
 from asfitted.batch.crew_process import _Teller
+from asfitted.batch.run import Run
 from asfitted.batch.source import Chunk
 from asfitted.batch.worker import Answered, Result, Worker
 from asfitted.config import LOG_VARIABLE, Config, Log
@@ -233,6 +234,34 @@ def test_a_script_needs_no_main_guard(artifact, source, tmp_path) -> None:
     assert (done.returncode, done.stdout) == (0, "once\n"), done.stderr
     ids = read_log(tmp_path / "log")["prediction_id"]
     assert sorted(ids) == sorted(read(tmp_path / "out.parquet")["prediction_id"])
+
+
+def test_a_process_that_cannot_load_the_model_is_not_needed(
+    artifact, source, alone, tmp_path, monkeypatch, caplog
+) -> None:
+    gone, talk = threading.Event(), crew._There._talk
+
+    def talking(self: crew._There, orders: crew.Orders) -> None:
+        talk(self, orders)
+        gone.set()
+
+    monkeypatch.setattr(crew._There, "_talk", talking)
+    monkeypatch.setattr(crew, "_START", "raise SystemExit(3)")
+    check = Run._check
+    monkeypatch.setattr(Run, "_check", lambda self: gone.wait(60) and check(self))
+    target, log = tmp_path / "out.parquet", tmp_path / "log"
+    score_file(
+        opened(artifact, log), source, target, jobs=2, chunk_rows=40, max_refused="50%"
+    )  # fmt: skip
+    assert_same(target, log, alone / "out.parquet", alone / "log")
+    assert caplog.messages == ["a further process ended before it had loaded the model"]
+
+
+def test_a_process_that_cannot_be_started(artifact, source, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    with pytest.raises(ConfigError, match="a further process cannot be started: No such file"):
+        score_file(opened(artifact, tmp_path), source, tmp_path / "out.csv", jobs=2)
+    assert not list(tmp_path.glob(".out.csv*"))
 
 
 @pytest.mark.parametrize("error", [RecordError("no room"), OSError(28, "full"), _Stays()])
