@@ -15,6 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import Pipe
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 from joblib import cpu_count
 
@@ -25,12 +27,19 @@ from asfitted.batch.worker import Result, Worker
 from asfitted.errors import ConfigError, RecordError
 from asfitted.scoring import FittedModel
 
+try:
+    import fcntl
+except ImportError:  # Windows, where there is one process
+    fcntl = None  # type: ignore[assignment]
+
 Begin = Callable[[Chunk, int], Future[Result]]
 
 # From here on it pays to load the model once more for each process.
 WORTH_ROWS = 300_000
 # One that is recorded, one that is answered, and one that waits.
 _CHUNKS_EACH = 3
+# What Linux allows everybody.
+_PIPE_BYTES = 1 << 20
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +53,7 @@ gc.disable()
 sys.path[:] = {path!r}
 from asfitted.batch.crew_process import main
 del sys.path[0]
-main({descriptor})
+main(*{ends})
 """
 
 
@@ -169,25 +178,30 @@ class _There:
         assert worker.model.again is not None
         self.waiting: dict[int, Future[Result]] = {}
         self._folder = worker.job.folder
-        self._is_ready = self._is_ended = False
-        self._connection, theirs = Pipe()
+        self._is_ready = self._is_ended = self._is_gone = False
+        work, self._work = Pipe(duplex=False)
+        self._results, results = Pipe(duplex=False)
+        _widen(self._work.fileno())
+        ends = [work.fileno(), results.fileno()]
         path = [_HOME, *(place for place in sys.path if isinstance(place, str))]
-        start = _START.format(path=path, descriptor=theirs.fileno())
         # -W, -X, -I, …: as multiprocessing does.
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-        command = [sys.executable, *flags, "-c", start]
-        with theirs, _no_interrupt():
+        command = [sys.executable, *flags, "-c", _START.format(path=path, ends=ends)]
+        with work, results, _no_interrupt():
             try:
-                self._process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
-                )
+                self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=ends)
             except OSError as error:
                 what = f"a further process cannot be started: {error.strerror}"
                 raise ConfigError(what, sys.executable, "--jobs 1, or jobs=1") from error
         bare = replace(worker, model=None, recorder=None, job=replace(worker.job, lock=-1))  # type: ignore[arg-type]
         level, records = logging.getLogger().level, worker.recorder is not None
-        orders = Orders(bare, worker.model.again, records, level, os.getpid())
-        threading.Thread(target=self._talk, args=[orders], daemon=True).start()
+        self._outbox: SimpleQueue[bytes | None] = SimpleQueue()
+        self._put(Orders(bare, worker.model.again, records, level, os.getpid()))
+        self._threads = [
+            threading.Thread(target=do, daemon=True) for do in (self._send, self._listen)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def is_free(self) -> bool:
@@ -204,19 +218,25 @@ class _There:
         """
         future: Future[Result] = Future()
         self.waiting[chunk.number] = future
-        try:
-            work = replace(chunk, conformed=None), refused
-            # Connections have a protocol of their own, which copies a table twice more.
-            self._connection.send_bytes(pickle.dumps(work, pickle.HIGHEST_PROTOCOL))
-        except OSError as error:
-            raise self._gone() from error
+        if self._is_gone:
+            raise self._error()
+        self._put((replace(chunk, conformed=None), refused))
         return future
 
-    def _talk(self, orders: Orders) -> None:
+    def _put(self, what: Any) -> None:
+        # Connections have a protocol of their own, which copies a table twice more.
+        self._outbox.put(pickle.dumps(what, pickle.HIGHEST_PROTOCOL))
+
+    def _send(self) -> None:
+        # What is gone is heard of where its results are waited for.
+        with contextlib.suppress(OSError):
+            while (message := self._outbox.get()) is not None:
+                self._work.send_bytes(message)
+
+    def _listen(self) -> None:
         try:
-            self._connection.send(orders)
             while True:
-                number, result = self._connection.recv()
+                number, result = self._results.recv()
                 if number is None:
                     self._is_ready = True
                 elif isinstance(result, BaseException):
@@ -224,12 +244,13 @@ class _There:
                 else:
                     self.waiting.pop(number).set_result(result)
         except (EOFError, OSError):
+            self._is_gone = True
             if not (self._is_ready or self._is_ended):
                 _log.warning("a further process ended before it had loaded the model")
             for future in list(self.waiting.values()):
-                future.set_exception(self._gone())
+                future.set_exception(self._error())
 
-    def _gone(self) -> RecordError:
+    def _error(self) -> RecordError:
         return RecordError(
             "a process of the job ended before its work was done",
             str(self._folder),
@@ -239,16 +260,28 @@ class _There:
     def dismiss(self) -> None:
         """Have it finish what it has begun, and close its journal."""
         if self._is_ready:
-            with contextlib.suppress(OSError):
-                self._connection.send_bytes(pickle.dumps(None))
-                self._process.wait()
+            self._put(None)
+            self._process.wait()
 
     def end(self) -> None:
         """End it; a chunk that is recorded just then is looked for on record next time."""
         self._is_ended = True
         self._process.kill()
         self._process.wait()
-        self._connection.close()
+        self._outbox.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._work.close()
+        self._results.close()
+
+
+def _widen(pipe: int) -> None:
+    """Have a pipe hold most of a chunk: who reads it waits for the interpreter each time."""
+    resize = getattr(fcntl, "F_SETPIPE_SZ", None)
+    if resize is not None:
+        # Where so much is not allowed, it is as it was.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(pipe, resize, _PIPE_BYTES)
 
 
 @contextlib.contextmanager

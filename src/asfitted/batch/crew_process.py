@@ -23,17 +23,17 @@ from asfitted.errors import RecordError
 _Work = tuple[Chunk, int] | None
 
 
-def main(descriptor: int) -> None:
+def main(incoming: int, outgoing: int) -> None:
     """Answer, record and write the chunks that come, until there are no more.
 
     Parameters
     ----------
-    descriptor : int
-        This process's end of the pipe.
+    incoming, outgoing : int
+        This process's ends of two pipes.
     """
-    connection = Connection(descriptor)
+    given = Connection(incoming, writable=False)
     try:
-        orders: Orders = connection.recv()
+        orders: Orders = given.recv()
     except EOFError:
         os._exit(1)
     hold_crew_lock(orders.worker.job.folder)
@@ -41,7 +41,7 @@ def main(descriptor: int) -> None:
         # Killed before the lock was held: another job may have begun without waiting.
         os._exit(1)
     work: SimpleQueue[_Work] = SimpleQueue()
-    threading.Thread(target=_take, args=(connection, work), daemon=True).start()
+    threading.Thread(target=_take, args=(given, work), daemon=True).start()
     logging.basicConfig(format="%(levelname)s %(message)s", level=orders.level)
     model = orders.again()
     recorder = None
@@ -51,12 +51,12 @@ def main(descriptor: int) -> None:
     # Else the collector walks through all modules and the model, chunk after chunk.
     gc.freeze()
     gc.enable()
-    tell = _Teller(connection)
+    tell = _Teller(Connection(outgoing, readable=False))
     with ThreadPoolExecutor(1) as recording:
         here = Here(worker, recording)
         tell.ready()
-        while (given := work.get()) is not None:
-            chunk, refused = given
+        while (one := work.get()) is not None:
+            chunk, refused = one
             try:
                 future = here.begin(chunk, refused)
             except BaseException as error:
@@ -71,11 +71,11 @@ def main(descriptor: int) -> None:
     os._exit(0)
 
 
-def _take(connection: Connection, work: SimpleQueue[_Work]) -> None:
+def _take(given: Connection, work: SimpleQueue[_Work]) -> None:
     """Take what comes, and end this process when its parent did."""
     try:
-        while (given := pickle.loads(connection.recv_bytes())) is not None:
-            work.put(given)
+        while (one := given.recv()) is not None:
+            work.put(one)
     except (EOFError, OSError):
         os._exit(1)
     while not work.empty():

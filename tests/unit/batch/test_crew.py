@@ -239,13 +239,13 @@ def test_a_script_needs_no_main_guard(artifact, source, tmp_path) -> None:
 def test_a_process_that_cannot_load_the_model_is_not_needed(
     artifact, source, alone, tmp_path, monkeypatch, caplog
 ) -> None:
-    gone, talk = threading.Event(), crew._There._talk
+    gone, listen = threading.Event(), crew._There._listen
 
-    def talking(self: crew._There, orders: crew.Orders) -> None:
-        talk(self, orders)
+    def listening(self: crew._There) -> None:
+        listen(self)
         gone.set()
 
-    monkeypatch.setattr(crew._There, "_talk", talking)
+    monkeypatch.setattr(crew._There, "_listen", listening)
     monkeypatch.setattr(crew, "_START", "raise SystemExit(3)")
     check = Run._check
     monkeypatch.setattr(Run, "_check", lambda self: gone.wait(60) and check(self))
