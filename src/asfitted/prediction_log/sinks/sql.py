@@ -231,7 +231,9 @@ def _copy(connection: sa.Connection, table: Table, rows: Sequence[Row]) -> None:
     )
     cursor: Any = connection.connection.cursor()
     with contextlib.closing(cursor), cursor.copy(f"COPY {incoming} FROM STDIN") as copy:
-        for row in rows:
+        # In the order of the ids, the first column, lest two sessions wait for each other's.
+        # A table of the session is read as it was written, and to sort it takes a file.
+        for row in sorted(rows, key=lambda row: str(row[0])):
             copy.write_row(row)
     # The server makes moments of microseconds. It multiplies in doubles, which are exact
     # for the seconds of our calendar and for the rest, and not for both in one.
@@ -242,10 +244,9 @@ def _copy(connection: sa.Connection, table: Table, rows: Sequence[Row]) -> None:
         else f'"{name}"'
         for name, _ in kinds
     )
-    # In the order of the ids, lest two sessions wait for each other's.
     connection.exec_driver_sql(
         f"INSERT INTO {table} ({_names(table)}) SELECT {chosen} FROM {incoming} "
-        f"ORDER BY {ID_OF[table]} ON CONFLICT ({ID_OF[table]}) DO NOTHING"
+        f"ON CONFLICT ({ID_OF[table]}) DO NOTHING"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from asfitted.errors import ConfigError, StoreUnavailable
 from asfitted.prediction_log.query import Query
 from asfitted.prediction_log.sinks import open_sink, sql, sql_engine
 from asfitted.prediction_log.sinks.conformance import prediction
+from asfitted.prediction_log.sinks.protocol import RowsRefused
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -63,6 +65,27 @@ def test_a_table_of_somebody_elses_is_told_from_ours(sql_url) -> None:
     with engine.begin() as connection:
         assert connection.execute(sa.text("SELECT count(*) FROM predictions")).scalar() == 0
     engine.dispose()
+
+
+def test_two_that_write_the_same_rows_do_not_wait_for_each_other(postgres, database) -> None:
+    """As a shipper does whose answer was lost, and one that was started beside it."""
+    rounds = [[prediction(f"w{turn}", n) for n in range(1, 2_000)] for turn in range(5)]
+    with closing(open_sink(database)) as one, closing(open_sink(database)) as other:
+        one.write("predictions", [prediction("w", 1)])
+        for rows in rounds:
+            with ThreadPoolExecutor(2) as both:
+                written = [
+                    both.submit(one.write, "predictions", rows),
+                    both.submit(other.write, "predictions", rows[::-1]),
+                ]
+            assert [future.exception() for future in written] == [None, None]
+        assert len(list(one.read(Query()))) == 1 + sum(map(len, rounds))
+
+
+def test_an_id_that_is_no_text_is_refused(postgres, database) -> None:
+    rows = [prediction("w", n) for n in (1, 2)]
+    with closing(open_sink(database)) as sink, pytest.raises(RowsRefused):
+        sink.write("predictions", [rows[0], (None, *rows[1][1:])])
 
 
 def test_a_pooler_gives_another_session_each_time(postgres, database) -> None:
