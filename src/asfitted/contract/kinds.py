@@ -89,7 +89,7 @@ def _lookup(labels: tuple[Any, ...]) -> tuple[dict[Any, int], pd.CategoricalDtyp
 def _codes(source: Plain, good: Array, known: dict[str, int]) -> Array:
     """Return the code of each text that is `good`, -1 for one that is unknown."""
     if isinstance(source, Texts):
-        labels = pa.array(known, type=source.arrow.type)
+        labels = pa.array(list(known), type=source.arrow.type)
         return pc.fill_null(pc.index_in(source.arrow, value_set=labels), -1).to_numpy()
     codes = np.full(len(good), -1, dtype="int64")
     texts = source.values[good].tolist()

@@ -122,6 +122,8 @@ class JournalFile:
         self.writer = new_writer()
         self._one = {table: insert_into(table, self.writer) for table in TABLES}
         self.path = journal_path(folder, self.writer)
+        # As a text, and made once: it is looked at before every commit.
+        self._wal = str(beside(self.path, "-wal"))
         self.written: dict[Table, int] = dict.fromkeys(TABLES, 0)
         self._inode: int | None = None
         self._room_bytes = 0
@@ -227,13 +229,12 @@ class JournalFile:
         A sync that makes a file longer as well takes twice as long as one that does not.
         SQLite passes over what it did not write: no zeros are a frame with its checksum.
         """
-        path = beside(self.path, "-wal")
         # Where there is no room on the disk, the log grows as it can.
         with contextlib.suppress(OSError):
-            size = os.stat(path).st_size
+            size = os.stat(self._wal).st_size
             if not self._room_bytes <= size < _WAL_ROOM_BYTES:
                 return
-            wal = os.open(path, os.O_WRONLY | os.O_APPEND)
+            wal = os.open(self._wal, os.O_WRONLY | os.O_APPEND)
             try:
                 # Longer than this, it was SQLite that made it so.
                 self._room_bytes = size + _WAL_STEP_BYTES + 1
@@ -291,7 +292,7 @@ class JournalFile:
             if version != _WAL_INDEX_VERSION:
                 raise OSError(f"a WAL index of the unknown version {version}")
             end = WAL_HEADER_BYTES + frames * (FRAME_HEADER_BYTES + self._page_bytes)
-            wal = os.open(beside(self.path, "-wal"), os.O_RDWR)
+            wal = os.open(self._wal, os.O_RDWR)
             try:
                 if os.fstat(wal).st_size > end:
                     os.ftruncate(wal, end)

@@ -87,7 +87,8 @@ def request_rotation(folder: Path) -> None:
 def rotation_mark(folder: Path) -> int:
     """Return a number that differs once a rotation was asked for."""
     try:
-        return os.stat(folder / _ROTATION).st_mtime_ns
+        # Before every commit: a join of texts takes a third of the time of a path's.
+        return os.stat(os.path.join(folder, _ROTATION)).st_mtime_ns
     except OSError:
         return 0
 
