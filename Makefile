@@ -32,9 +32,10 @@ $(VENV)/.done: requirements.lock pyproject.toml
 demo: setup  ## train, promote, serve and log on real flights
 	$(BIN)/python examples/flights/demo.py
 
+# In this order: else the longest files, which have few tests, come last.
 test: setup lint unit  ## everything that guards main
 	$(BIN)/python -m pytest tests/conformance tests/e2e $(SLOW) -n 2 --dist loadfile \
-		--no-loadscope-reorder -m "not soak"  # else the longest files, of few tests, come last
+		--no-loadscope-reorder -m "not soak"
 
 unit: setup
 	$(BIN)/python -m pytest tests/unit $(addprefix --ignore=,$(SLOW)) -n 2 -m "not soak"

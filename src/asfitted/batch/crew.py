@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import Pipe
@@ -93,8 +93,7 @@ def crew(worker: Worker, jobs: int) -> Iterator[Begin]:
             others.append(_There(worker))
             # Whatever happens, it does not outlive the job.
             stack.callback(others[-1].end)
-        for other in others:
-            stack.callback(other.dismiss)
+        stack.callback(_dismiss, others)
 
         done = worker.job.done.values()
         left = worker.total - sum(one.answered + one.refused for one in done)
@@ -111,6 +110,12 @@ def crew(worker: Worker, jobs: int) -> Iterator[Begin]:
             return min(free, key=lambda other: len(other.waiting)).begin(chunk, refused)
 
         yield begin
+
+
+def _dismiss(others: Sequence[_There]) -> None:
+    """Tell all of them, before the first is waited for."""
+    for other in others:
+        other.dismiss()
 
 
 class Here:
@@ -178,7 +183,11 @@ class _There:
         assert worker.model.again is not None
         self.waiting: dict[int, Future[Result]] = {}
         self._folder = worker.job.folder
-        self._is_ready = self._is_ended = self._is_gone = False
+        self._is_ready = self._is_dismissed = self._is_ended = self._is_gone = False
+        bare = replace(worker, model=None, recorder=None, job=replace(worker.job, lock=-1))  # type: ignore[arg-type]
+        level, records = logging.getLogger().level, worker.recorder is not None
+        self._outbox: SimpleQueue[bytes | None] = SimpleQueue()
+        self._put(Orders(bare, worker.model.again, records, level, os.getpid()))
         work, self._work = Pipe(duplex=False)
         self._results, results = Pipe(duplex=False)
         _widen(self._work.fileno())
@@ -193,10 +202,6 @@ class _There:
             except OSError as error:
                 what = f"a further process cannot be started: {error.strerror}"
                 raise ConfigError(what, sys.executable, "--jobs 1, or jobs=1") from error
-        bare = replace(worker, model=None, recorder=None, job=replace(worker.job, lock=-1))  # type: ignore[arg-type]
-        level, records = logging.getLogger().level, worker.recorder is not None
-        self._outbox: SimpleQueue[bytes | None] = SimpleQueue()
-        self._put(Orders(bare, worker.model.again, records, level, os.getpid()))
         self._threads = [
             threading.Thread(target=do, daemon=True) for do in (self._send, self._listen)
         ]
@@ -224,7 +229,7 @@ class _There:
         return future
 
     def _put(self, what: Any) -> None:
-        # Connections have a protocol of their own, which copies a table twice more.
+        # What a Connection pickles by itself is in an older protocol, and copied twice more.
         self._outbox.put(pickle.dumps(what, pickle.HIGHEST_PROTOCOL))
 
     def _send(self) -> None:
@@ -243,7 +248,8 @@ class _There:
                     self.waiting.pop(number).set_exception(result)
                 else:
                     self.waiting.pop(number).set_result(result)
-        except (EOFError, OSError):
+        except Exception:
+            # It has ended, or what it says cannot be read: either way nothing more comes.
             self._is_gone = True
             if not (self._is_ready or self._is_ended):
                 _log.warning("a further process ended before it had loaded the model")
@@ -259,15 +265,23 @@ class _There:
 
     def dismiss(self) -> None:
         """Have it finish what it has begun, and close its journal."""
-        if self._is_ready:
+        self._is_dismissed = self._is_ready
+        if self._is_dismissed:
             self._put(None)
-            self._process.wait()
 
     def end(self) -> None:
-        """End it; a chunk that is recorded just then is looked for on record next time."""
+        """Wait for it where it is dismissed, else end it.
+
+        A chunk that is recorded just then is looked for on record next time.
+        """
         self._is_ended = True
-        self._process.kill()
-        self._process.wait()
+        try:
+            if self._is_dismissed:
+                self._process.wait()
+        finally:
+            # It has ended, or nobody waits any longer.
+            self._process.kill()
+            self._process.wait()
         self._outbox.put(None)
         for thread in self._threads:
             thread.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
@@ -12,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from asfitted.batch.crew import Here, Orders
 from asfitted.batch.job import hold_crew_lock
@@ -21,6 +22,8 @@ from asfitted.batch.worker import Result
 from asfitted.errors import RecordError
 
 _Work = tuple[Chunk, int] | None
+
+_log = logging.getLogger(__name__)
 
 
 def main(incoming: int, outgoing: int) -> None:
@@ -78,8 +81,13 @@ def _take(given: Connection, work: SimpleQueue[_Work]) -> None:
             work.put(one)
     except (EOFError, OSError):
         os._exit(1)
-    while not work.empty():
-        work.get()
+    except Exception:
+        # Nobody would answer what did not arrive, and the parent would wait for it.
+        _log.exception("a chunk cannot be taken")
+        os._exit(1)
+    with contextlib.suppress(Empty):
+        while True:
+            work.get_nowait()
     work.put(None)
 
 

@@ -64,10 +64,6 @@ class Worker:
     limit: Limit
     total: int
 
-    def do(self, chunk: Chunk, refused: int) -> Result:
-        """Answer, record and write a chunk; see `answer` and `finish`."""
-        return self.finish(self.answer(chunk, refused))
-
     def answer(self, chunk: Chunk, refused: int) -> Answered:
         """Answer a chunk; nothing of it is on record yet.
 

@@ -15,7 +15,7 @@ from sklearn.utils import _safe_indexing
 from asfitted.errors import AsfittedError, BatchDependent
 from asfitted.scoring import outputs
 from asfitted.scoring.blocks import is_several, laid_out, n_rows, take
-from asfitted.scoring.scorer import quiet_and_single, results
+from asfitted.scoring.scorer import parts, quiet_and_single, results
 from asfitted.scoring.shortcuts import Steps
 
 SAMPLE_ROWS = 200
@@ -237,8 +237,7 @@ def _is_by_row(step: Any) -> bool:
     module = type(step).__module__
     if module.startswith("sklearn.") and not module.startswith(_BY_ROW):
         return False
-    params = step.get_params(deep=True) if hasattr(step, "get_params") else {}
-    return all(_is_by_row(value) for value in params.values() if hasattr(value, "transform"))
+    return all(_is_by_row(part) for part in parts(step)[1:] if hasattr(part, "transform"))
 
 
 def deviation(was: Any, now: Any) -> float:

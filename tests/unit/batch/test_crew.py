@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import queue
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import time
 from concurrent.futures import Future
 from multiprocessing import Pipe
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +25,7 @@ import asfitted
 from asfitted import FittedModel, read_log
 from asfitted.batch import crew, score_file
 from asfitted.batch.crew import WORTH_ROWS, size_of
-from asfitted.batch.crew_process import _Teller
+from asfitted.batch.crew_process import _take, _Teller
 from asfitted.batch.run import Run
 from asfitted.batch.source import Chunk
 from asfitted.batch.worker import Answered, Result, Worker
@@ -262,6 +264,25 @@ def test_a_process_that_cannot_be_started(artifact, source, tmp_path, monkeypatc
     with pytest.raises(ConfigError, match="a further process cannot be started: No such file"):
         score_file(opened(artifact, tmp_path), source, tmp_path / "out.csv", jobs=2)
     assert not list(tmp_path.glob(".out.csv*"))
+
+
+class _Raced(queue.Queue[Any]):
+    """One of which another thread takes what is there, between a look and the taking."""
+
+    def empty(self) -> bool:
+        return False
+
+
+def test_what_waits_is_left_when_there_is_to_be_no_more() -> None:
+    theirs, ours = Pipe(duplex=False)
+    work = _Raced()
+    ours.send(("a chunk", 0))
+    ours.send(None)
+    taking = threading.Thread(target=_take, args=(theirs, work), daemon=True)
+    taking.start()
+    taking.join(20)
+    assert not taking.is_alive()
+    assert (work.get(timeout=20), work.qsize()) == (None, 0)
 
 
 @pytest.mark.parametrize("error", [RecordError("no room"), OSError(28, "full"), _Stays()])
