@@ -15,7 +15,8 @@ from functools import partial
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 
-from asfitted.batch.crew import Here, Orders
+from asfitted.batch.crew import Here
+from asfitted.batch.crew_other import Orders
 from asfitted.batch.job import hold_crew_lock
 from asfitted.batch.source import Chunk
 from asfitted.batch.worker import Result

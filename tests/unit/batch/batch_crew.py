@@ -18,20 +18,20 @@ OPTIONS = {"chunk_rows": 40, "max_refused": "50%", "jobs": 2}
 
 
 def job(artifact: Path, source: Path, target: Path, log: Path) -> None:
-    from asfitted.batch import crew, score_file
+    from asfitted.batch import crew_other, score_file
     from asfitted.batch.worker import Worker
     from asfitted.config import Config, Log
     from asfitted.scoring.loading import open_artifact
 
-    alone = crew._There.__init__
+    alone = crew_other.Other.__init__
 
-    def begun(self: crew._There, worker: Worker) -> None:
+    def begun(self: crew_other.Other, worker: Worker) -> None:
         alone(self, worker)
         # Else it would be all done before there are two.
         while not self.is_free:
             time.sleep(0.005)
 
-    crew._There.__init__ = begun  # type: ignore[method-assign]
+    crew_other.Other.__init__ = begun  # type: ignore[method-assign]
     config = Config(schema_version=1, log=Log(folder=str(log)))
     model = open_artifact(artifact, config, source="batch")
     score_file(model, source, target, overwrite=True, **OPTIONS)  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ from batch_rows import fitted, raw, read, refusals_on_record, write
 
 import asfitted
 from asfitted import FittedModel, read_log
-from asfitted.batch import crew, score_file
+from asfitted.batch import crew_other, score_file
 from asfitted.batch.crew import WORTH_ROWS, size_of
 from asfitted.batch.crew_process import _take, _Teller
 from asfitted.batch.run import Run
@@ -241,14 +241,14 @@ def test_a_script_needs_no_main_guard(artifact, source, tmp_path) -> None:
 def test_a_process_that_cannot_load_the_model_is_not_needed(
     artifact, source, alone, tmp_path, monkeypatch, caplog
 ) -> None:
-    gone, listen = threading.Event(), crew._There._listen
+    gone, listen = threading.Event(), crew_other.Other._listen
 
-    def listening(self: crew._There) -> None:
+    def listening(self: crew_other.Other) -> None:
         listen(self)
         gone.set()
 
-    monkeypatch.setattr(crew._There, "_listen", listening)
-    monkeypatch.setattr(crew, "_START", "raise SystemExit(3)")
+    monkeypatch.setattr(crew_other.Other, "_listen", listening)
+    monkeypatch.setattr(crew_other, "_START", "raise SystemExit(3)")
     check = Run._check
     monkeypatch.setattr(Run, "_check", lambda self: gone.wait(60) and check(self))
     target, log = tmp_path / "out.parquet", tmp_path / "log"
