@@ -15,7 +15,8 @@ from asfitted.contract.column import DEFAULT_MAX_LENGTH, EXACT, Column
 from asfitted.contract.moments import is_zone
 from asfitted.contract.numbers import may_be_rounded
 from asfitted.contract.plain import Plain, is_number, plain
-from asfitted.contract.schema import DataContract, Limits
+from asfitted.contract.schema import DataContract
+from asfitted.contract.sections import Limits
 from asfitted.errors import ContractInvalid
 
 # A text of a handful of spellings is a category whatever the sample's size.

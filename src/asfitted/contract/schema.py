@@ -16,7 +16,9 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_valid
 
 from asfitted import _yaml
 from asfitted.contract.checks import Check
-from asfitted.contract.column import Column, FrozenModel, WrongRule
+from asfitted.contract.column import Column, FrozenModel
+from asfitted.contract.problems import problems
+from asfitted.contract.sections import Limits, Output
 from asfitted.errors import ContractInvalid
 
 if TYPE_CHECKING:
@@ -24,37 +26,6 @@ if TYPE_CHECKING:
 
     from asfitted.contract.conform import Conformed
     from asfitted.contract.diff import Change
-
-
-class Limits(FrozenModel):
-    """What one request may hold."""
-
-    rows: int = Field(default=100_000, gt=0)
-    bytes: int = Field(default=50_000_000, gt=0)
-
-
-class Output(FrozenModel):
-    """What an answer must be, beside what every answer must be.
-
-    Attributes
-    ----------
-    min, max : number, optional
-        Bounds of each prediction of a regression, inclusive.
-    checks : tuple of Check
-        Called with the conformed rows and the answers.
-    why : dict of rule to reason
-    """
-
-    min: int | float | None = Field(default=None, allow_inf_nan=False)
-    max: int | float | None = Field(default=None, allow_inf_nan=False)
-    checks: tuple[Check, ...] = ()
-    why: dict[str, str] = Field(default={})
-
-    @model_validator(mode="after")
-    def _bounds_make_sense(self) -> Output:
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise WrongRule("min", f"min {self.min} is above max {self.max}")
-        return self
 
 
 # A target is there or the row teaches nothing; what fit sees is what was checked.
@@ -175,10 +146,7 @@ class DataContract(FrozenModel):
         except (yaml.YAMLError, TypeError) as error:
             raise ContractInvalid(f"not readable as YAML: {error}", where) from error
         except ValidationError as error:
-            problems = "\n  ".join(
-                f"{_said(e)} @ {'.'.join(_path(e)) or 'contract'}" for e in error.errors()
-            )
-            raise ContractInvalid(problems, where) from None
+            raise ContractInvalid(problems(error), where) from None
         object.__setattr__(contract, "_text", text)
         return contract
 
@@ -331,27 +299,3 @@ class DataContract(FrozenModel):
 def _as_json(text: str) -> str:
     # An artifact holds one text twice, and reading it is a good part of a load.
     return json.dumps(_yaml.load(text))
-
-
-def _path(error: Any) -> list[str]:
-    # Below a column's rule pydantic names the types that it has tried.
-    tried = {"int", "float", "str", "bool", "Fill"}
-    path = [
-        str(part)
-        for i, part in enumerate(error["loc"])
-        if i < 3 or not (part in tried or "[" in str(part))
-    ]
-    wrong = error.get("ctx", {}).get("error")
-    return [*path, wrong.rule] if isinstance(wrong, WrongRule) else path
-
-
-def _said(error: Any) -> str:
-    """Say a pydantic problem in the words of someone who edits YAML."""
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "json_invalid" and "hex escape" in message:
-        message = "a text holds half of a surrogate pair, which is no text"
-    elif error["type"] == "extra_forbidden":
-        message = f"unknown key {error['loc'][-1]!r}"
-    elif error["type"] in {"string_type", "int_type"} and isinstance(error["input"], bool):
-        message += " (YAML reads an unquoted yes, no, on, off as true or false: put it in quotes)"
-    return message

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from asfitted.contract.checks import Check
 from asfitted.contract.column import Column, Fill
-from asfitted.contract.schema import DataContract, Output
+from asfitted.contract.schema import DataContract
+from asfitted.contract.sections import Output
 
 _SHOWN_LABELS = 6
 
