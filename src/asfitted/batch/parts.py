@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from asfitted.contract import DataContract
+from asfitted.contract.moments import written
 from asfitted.errors import ConfigError, StoreUnavailable
 from asfitted.prediction_log.place import sync_folder
 
@@ -205,10 +206,7 @@ def _texts(column: pa.ChunkedArray) -> Any:
     if pa.types.is_boolean(values.type):
         return np.array([None if v is None else str(v).lower() for v in values.to_pylist()], object)
     if pa.types.is_timestamp(values.type):
-        moments = values.to_numpy(zero_copy_only=False).astype("datetime64[us]")
-        said = np.datetime_as_string(moments, unit="us", timezone="UTC").astype(object)
-        said[np.isnat(moments)] = None
-        return said
+        return np.array(written(values.to_numpy(zero_copy_only=False)), object)
     if pa.types.is_integer(values.type) and values.null_count:
         return np.array(values.to_pylist(), object)
     if pa.types.is_floating(values.type):

@@ -26,6 +26,22 @@ _FROM, _TO = np.datetime64("0002-01-01", "us"), np.datetime64("9999-01-01", "us"
 _EPOCH = datetime(1970, 1, 1)
 
 
+def written(moments: np.ndarray[Any, Any]) -> list[str | None]:
+    """Return moments as ISO 8601 in UTC, to the microsecond; None for a missing one.
+
+    Examples
+    --------
+    >>> written(np.array(["2013-01-01T05:15", "NaT"], "datetime64[us]"))
+    ['2013-01-01T05:15:00.000000Z', None]
+    """
+    # In half of the time that numpy takes.
+    texts = pa.array(moments.astype("datetime64[us]")).cast(pa.string())
+    said: list[str | None] = pc.binary_join_element_wise(
+        pc.replace_substring(texts, " ", "T"), "Z", ""
+    ).to_pylist()
+    return said
+
+
 def is_zone(name: str) -> bool:
     """Whether `name` is an IANA time zone."""
     try:

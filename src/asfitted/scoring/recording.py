@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from asfitted.contract import Conformed, DataContract
+from asfitted.contract.moments import written
 from asfitted.errors import ContractViolation, OutputViolation, RecordError, refusal_code
 from asfitted.prediction_log import Batch, FieldPolicy, Journal
 from asfitted.prediction_log.encode import encode_columns
@@ -265,10 +264,7 @@ def _json_values(series: pd.Series[Any], kind: str) -> Column:
         return held
     values = series.to_numpy()
     if kind == "datetime":
-        # In a quarter of the time that numpy takes.
-        texts = pa.array(values.astype("datetime64[us]")).cast(pa.string())
-        texts = pc.binary_join_element_wise(pc.replace_substring(texts, " ", "T"), "Z", "")
-        return texts.to_pylist()
+        return written(values)
     if kind == "number" or values.dtype.kind == "i":
         return values.copy()
     if values.dtype.kind != "f":
