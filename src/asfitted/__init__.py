@@ -34,11 +34,11 @@ _HOMES = {
     "add_outcomes": "asfitted.outcomes",
     "check_target": "asfitted.contract",
     "load_model": "asfitted.flavor",
-    "log_model": "asfitted.flavor",
+    "log_model": "asfitted.save",
     "read_log": "asfitted.prediction_log",
     "resource": "asfitted.artifact.resources",
     "resources": "asfitted.artifact.resources",
-    "save_model": "asfitted.flavor",
+    "save_model": "asfitted.save",
     "show_versions": "asfitted.artifact.versions",
 }
 

@@ -23,9 +23,9 @@ import asfitted
 from asfitted.contract import DataContract
 from asfitted.prediction_log import FieldPolicy, Journal, read_log
 from asfitted.scoring import Identity, Recorder, Scorer
-from asfitted.scoring.rowwise import plan
+from asfitted.save._row_wise import plan
 from asfitted.scoring.scorer import unwrap
-from asfitted.scoring.shortcut_proof import proved
+from asfitted.save._shortcuts import proved
 from asfitted.serving.app import App
 
 Row = dict[str, Any]

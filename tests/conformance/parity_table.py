@@ -18,7 +18,7 @@ from conformance_more import BY_MACHINE, ESTIMATORS, REFUSED, TRANSFORMERS
 from sklearn.model_selection import GridSearchCV
 
 from asfitted.scoring import Scorer
-from asfitted.scoring.rowwise import is_of_trees, plan
+from asfitted.save._row_wise import is_of_trees, plan
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/parity.md"
 START, END = "<!-- tables: parity_table.py -->", "<!-- end of tables -->"

@@ -25,6 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"scoring", "outcomes"}),
     frozenset({"serving", "batch"}),
     frozenset({"flavor"}),
+    frozenset({"save"}),
     frozenset({"registry"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
@@ -32,10 +33,10 @@ LAYERS: tuple[frozenset[str], ...] = (
 AMONG: set[tuple[str, str]] = set()
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
-MAY_IMPORT_MLFLOW = {"_mlflow", "flavor", "serving", "registry", "batch"}
+MAY_IMPORT_MLFLOW = {"_mlflow", "flavor", "save", "serving", "registry", "batch"}
 # The log knows nothing of MLflow, but for the sink that is one.
 SINK_OF_MLFLOW = HOME / "prediction_log" / "sinks" / "mlflow_artifacts.py"
-NOT_SHIPPED = {"cli", "registry", "__main__"}
+NOT_SHIPPED = {"cli", "registry", "save", "__main__"}
 SHIPPED_NEEDS = {
     "numpy",
     "pandas",

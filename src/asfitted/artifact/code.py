@@ -27,7 +27,7 @@ else:
     import importlib_metadata as metadata
 
 # Operators' tools stay at home; everything else of Asfitted is the runtime.
-_NOT_RUNTIME = ("cli", "registry")
+_NOT_RUNTIME = ("cli", "registry", "save")
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".ipynb_checkpoints")
 _OURS = "asfitted"
 

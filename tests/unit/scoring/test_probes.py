@@ -26,7 +26,7 @@ from sklearn.preprocessing import (
 import asfitted
 from asfitted.errors import ProbeFailed, ResourceNotShipped
 from asfitted.scoring import Scorer
-from asfitted.scoring.probes import probe
+from asfitted.save._probes import probe
 
 pytestmark = [
     # With drop="first" scikit-learn says at each transform that it met a stranger.

@@ -24,7 +24,7 @@ from sklearn.tree import DecisionTreeClassifier
 import asfitted
 from asfitted.errors import BatchDependent
 from asfitted.scoring import Scorer
-from asfitted.scoring.rowwise import deviation, is_of_trees, plan
+from asfitted.save._row_wise import deviation, is_of_trees, plan
 
 
 def planned(pipe: Pipeline, rows: pd.DataFrame, target: Any) -> int:

@@ -31,8 +31,8 @@ from asfitted.scoring import Scorer
 from asfitted.scoring.blocks import in_blocks, same_bits
 from asfitted.scoring.distinct import Distinct, agrees, with_distinct
 from asfitted.scoring.linear import Linear
-from asfitted.scoring.rowwise import plan
-from asfitted.scoring.shortcut_proof import proved
+from asfitted.save._row_wise import plan
+from asfitted.save._shortcuts import proved
 
 WORDS = ("words", TfidfVectorizer(), "t")
 

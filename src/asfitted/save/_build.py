@@ -27,12 +27,13 @@ from asfitted.errors import (
     SaveRefused,
     Violation,
 )
-from asfitted.scoring import outputs, proof, shortcut_proof
-from asfitted.scoring.check_proof import prove_checks
+from asfitted.save import _shortcuts as shortcut_proof
+from asfitted.save._checks import prove_checks
+from asfitted.save._probes import probe
+from asfitted.save._row_wise import SAMPLE_ROWS, plan
+from asfitted.scoring import outputs, proof
 from asfitted.scoring.loading import sample
 from asfitted.scoring.outputs import PredictFn
-from asfitted.scoring.probes import probe
-from asfitted.scoring.rowwise import SAMPLE_ROWS, plan
 from asfitted.scoring.scorer import Scorer, unwrap
 
 GOLDEN_ROWS = 100
