@@ -9,10 +9,12 @@
     ├── OutputViolation            code "output_violation"     exit 3
     ├── CheckFailed                code "check_failed"         exit 1
     ├── ModelFailed                code "model_failed"         exit 1
+    │   └── RowsChanged            code "rows_changed"
     ├── RequestRefused             a code of its own, HTTP 4xx exit 3
     ├── SaveRefused                code "save_refused"         exit 3
     │   ├── NotConformed           code "not_conformed"
     │   ├── BatchDependent         code "batch_dependent"
+    │   ├── AnswersDiffer          code "answers_differ"
     │   ├── ProbeFailed            code "probe_failed"
     │   ├── CodeNotShipped         code "code_not_shipped"
     │   └── ResourceNotShipped     code "resource_not_shipped"
@@ -187,6 +189,15 @@ class ModelFailed(AsfittedError):
     code = "model_failed"
 
 
+class RowsChanged(ModelFailed):
+    """A step or an estimator gives another number of rows than it was given.
+
+    Which answer belongs to which row is not known then, so none is given.
+    """
+
+    code = "rows_changed"
+
+
 class RequestRefused(AsfittedError):
     """A request that cannot be read, before any rule of the contract is asked.
 
@@ -226,6 +237,12 @@ class BatchDependent(SaveRefused):
     """A step whose answer for a row depends on the rows beside it."""
 
     code = "batch_dependent"
+
+
+class AnswersDiffer(SaveRefused):
+    """What would be served is not what the pipeline itself answers."""
+
+    code = "answers_differ"
 
 
 class ProbeFailed(SaveRefused):

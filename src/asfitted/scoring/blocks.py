@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse
+
+from asfitted.errors import RowsChanged
 
 # BLAS picks its kernel by the shape of the matrix, and another kernel gives
 # other last bits. With the shape fixed, none of 31 estimators gave a row other
@@ -17,7 +19,51 @@ BLOCK_ROWS = 64
 
 def n_rows(table: Any) -> int:
     """Return the rows of a frame, an array or a sparse matrix."""
-    return int(table.shape[0]) if hasattr(table, "shape") else len(table)
+    return int(table.shape[0]) if getattr(table, "shape", ()) else len(table)
+
+
+def call_by_rows(function: Callable[[Any], Any], table: Any, name: str) -> Any:
+    """Return ``function(table)``, which must give one row for each row that it is given.
+
+    Every call of a step or an estimator goes through here: where one drops rows, the
+    answers that follow would move up to other rows, and other callers.
+
+    Parameters
+    ----------
+    function : callable
+        A method of the step or estimator.
+    table : DataFrame, ndarray, sparse matrix or list of n_rows
+    name : str
+        Of the step, for the error.
+
+    Raises
+    ------
+    RowsChanged
+    """
+    given = n_rows(table)
+    result = function(table)
+    for part in _tables(result):
+        try:
+            returned: int | None = n_rows(part)
+        except TypeError:
+            returned = None
+        if returned != given:
+            raise RowsChanged(
+                f"step {name} gives {'no table' if returned is None else f'{returned} rows'} "
+                f"for {given} rows",
+                name,
+                "a step must give one row for each row that it is given; leave out rows "
+                "before fit, or refuse them in the contract",
+            )
+    return result
+
+
+def _tables(result: Any) -> Iterator[Any]:
+    if is_several(result):
+        for part in result:
+            yield from _tables(part)
+    else:
+        yield result
 
 
 def take(table: Any, rows: Any) -> Any:

@@ -80,6 +80,7 @@ def open_artifact(
         predict_fn=conf["predict_fn"],
         whole_steps=conf["whole_steps"],
         shortcuts=conf.get("shortcuts", ()),
+        transform_output=conf.get("transform_output", "default"),
         identity=identity,
         resources={name: root / file for name, file in content["resources"].items()},
         recorder=recorder,

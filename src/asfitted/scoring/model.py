@@ -54,6 +54,8 @@ class FittedModel:
     whole_steps : int, default 0
     shortcuts : collection of str
         From the plan that was proved at save; see `Scorer`.
+    transform_output : "default" or "pandas"
+        scikit-learn's global setting where the pipeline was fitted; see `Scorer`.
     identity : Identity
     resources : mapping of name to path, optional
         What the model brings along; by default what `asfitted.resources` declares.
@@ -69,12 +71,13 @@ class FittedModel:
         predict_fn: PredictFn = "predict",
         whole_steps: int = 0,
         shortcuts: Collection[str] = (),
+        transform_output: str = "default",
         identity: Identity | None = None,
         resources: Mapping[str, Path] | None = None,
         recorder: Recorder | None = None,
     ) -> None:
         self.pipeline = unwrap(pipeline)
-        self.scorer = Scorer(self.pipeline, whole_steps, shortcuts)
+        self.scorer = Scorer(self.pipeline, whole_steps, shortcuts, transform_output)
         self.predict_fn = predict_fn
         self.identity = identity or Identity()
         self._resources = resources

@@ -14,9 +14,9 @@ from sklearn.pipeline import Pipeline
 from asfitted.contract import Conform, DataContract
 from asfitted.errors import NotConformed
 from asfitted.scoring import outputs
-from asfitted.scoring.blocks import in_blocks, laid_out
+from asfitted.scoring.blocks import call_by_rows, in_blocks, laid_out
 from asfitted.scoring.direct import DirectColumns
-from asfitted.scoring.shortcuts import LINEAR, Steps, asking, taken
+from asfitted.scoring.shortcuts import LINEAR, UNMARKED, Steps, asking, taken
 
 
 def unwrap(estimator: Any) -> Any:
@@ -26,29 +26,79 @@ def unwrap(estimator: Any) -> Any:
     return estimator
 
 
-def split(pipeline: Any) -> tuple[DataContract, Steps]:
-    """Return the contract that a pipeline begins with, and its further steps.
+# What the pipelines are that may be taken apart: a subclass may answer otherwise than its
+# steps one by one do. imbalanced-learn's leaves its samplers out wherever it is not fitted.
+_PIPELINES = frozenset({"sklearn.pipeline.Pipeline", "imblearn.pipeline.Pipeline"})
 
-    Pipelines within the pipeline are taken apart, "passthrough" is left out.
+
+def split(pipeline: Any) -> tuple[DataContract, Steps]:
+    """Return the contract that a model begins with, and the steps after it.
+
+    Pipelines within the pipeline are taken apart, "passthrough" is left out. What is no
+    plain pipeline but holds one that begins with `Conform` (a subclass with a `predict` of
+    its own, a meta-estimator) is one step, which is called whole.
 
     Raises
     ------
     NotConformed
         Where the first step is not `Conform`, or nothing comes after it.
     """
-    steps = _flat(pipeline) if isinstance(pipeline, Pipeline) else []
-    if not steps or not isinstance(steps[0][1], Conform):
-        first = type(steps[0][1] if steps else pipeline).__name__
-        raise NotConformed(
-            f"the pipeline does not begin with Conform but with {first}",
-            type(pipeline).__name__,
-            "make_pipeline(asfitted.Conform(contract), …) and fit it on the raw frame",
-        )
-    if len(steps) == 1:
+    steps = _flat(pipeline) if is_plain(pipeline) else [(_step_name(pipeline), pipeline)]
+    if len(steps) == 1 and isinstance(steps[0][1], Conform):
         raise NotConformed(
             "there is no step after Conform", mend="end the pipeline with an estimator"
         )
-    return steps[0][1]._contract(), steps[1:]
+    if steps and isinstance(steps[0][1], Conform):
+        return steps[0][1]._contract(), steps[1:]
+    contracts = {c.digest: c for c in _contracts_within(steps[0][1])} if steps else {}
+    if len(contracts) == 1:
+        return next(iter(contracts.values())), steps
+    first = type(steps[0][1] if steps else pipeline).__name__
+    if contracts:
+        raise NotConformed(
+            f"{first} holds pipelines that begin with {len(contracts)} different contracts",
+            type(pipeline).__name__,
+            "let one contract hold all columns, and give it to each Conform",
+        )
+    raise NotConformed(
+        f"the pipeline does not begin with Conform but with {first}",
+        type(pipeline).__name__,
+        "fit on the raw frame make_pipeline(asfitted.Conform(contract), …, estimator), or "
+        f"{_form_around(pipeline)}(make_pipeline(asfitted.Conform(contract), …, estimator))",
+    )
+
+
+def is_plain(estimator: Any) -> bool:
+    """Whether a pipeline answers as its steps do one by one: of exactly a known class."""
+    kind = type(estimator)
+    return f"{kind.__module__}.{kind.__qualname__}" in _PIPELINES
+
+
+def _step_name(estimator: Any) -> str:
+    return type(estimator).__name__.lower()
+
+
+def _form_around(estimator: Any) -> str:
+    is_meta = any(hasattr(value, "fit") for value in parts(estimator)[1:])
+    return type(estimator).__name__ if is_meta and not is_plain(estimator) else "GridSearchCV"
+
+
+def _contracts_within(estimator: Any) -> Iterator[DataContract]:
+    """Yield the contracts of the pipelines, begun by `Conform`, that an estimator is made of."""
+    if isinstance(estimator, Pipeline):
+        first = estimator.steps[0][1]
+        if isinstance(first, Conform):
+            yield first._contract()
+        else:
+            yield from _contracts_within(first)
+    elif hasattr(estimator, "get_params") and not isinstance(estimator, type):
+        for value in estimator.get_params(deep=False).values():
+            for part in value if isinstance(value, (list, tuple)) else [value]:
+                yield from _contracts_within(part[1] if _is_named(part) else part)
+
+
+def _is_named(part: Any) -> bool:
+    return isinstance(part, tuple) and len(part) == 2 and isinstance(part[0], str)
 
 
 def parts(step: Any) -> list[Any]:
@@ -60,29 +110,50 @@ def parts(step: Any) -> list[Any]:
 def _flat(pipeline: Pipeline, prefix: str = "") -> Steps:
     steps: Steps = []
     for name, step in pipeline.steps:
-        if isinstance(step, Pipeline):
+        if is_plain(step):
             steps += _flat(step, f"{prefix}{name}.")
-        elif step is not None and step != "passthrough":
+        elif step is None or isinstance(step, str) or _is_sampler(pipeline, step):
+            continue
+        else:
             steps.append((f"{prefix}{name}", step))
     return steps
 
 
+def _is_sampler(pipeline: Any, step: Any) -> bool:
+    """Whether a step only resamples, which imbalanced-learn's pipeline does in `fit` alone."""
+    return type(pipeline).__module__.startswith("imblearn.") and hasattr(step, "fit_resample")
+
+
 @contextmanager
-def quiet_and_single() -> Iterator[None]:
+def quiet_and_single(transform_output: str = "default") -> Iterator[None]:
     """Hold back what would make the same rows give other bits or other containers.
 
     A forest that adds up its trees in several threads adds them in another
     order each time; a global ``set_config`` of whoever calls would change what
     the steps pass on.
+
+    Parameters
+    ----------
+    transform_output : "default" or "pandas"
+        scikit-learn's, as it was where the pipeline was fitted.
     """
-    with joblib.parallel_config(backend="sequential"), config_context(transform_output="default"):
+    with (
+        joblib.parallel_config(backend="sequential"),
+        config_context(transform_output=transform_output),
+    ):
         yield
 
 
 def through(steps: Steps, table: Any) -> Any:
-    """Return what `steps` make of a table, which each gets in the same order of memory."""
-    for _, step in steps:
-        table = laid_out(step.transform(table))
+    """Return what `steps` make of a table, which each gets in the same order of memory.
+
+    Raises
+    ------
+    RowsChanged
+        Where one does not give a row for each row.
+    """
+    for name, step in steps:
+        table = laid_out(call_by_rows(step.transform, table, name))
     return table
 
 
@@ -103,7 +174,7 @@ def results(
     ask : callable, optional
         From `asking`; by default each method of the last step is called.
     """
-    ask = ask or asking(steps[-1][1])
+    ask = ask or asking(*steps[-1])
 
     def rest(block: Any) -> list[Any]:
         return ask(through(steps[whole_steps:-1], block))
@@ -128,19 +199,24 @@ class Scorer:
         fixed blocks. The last of them is the estimator.
     shortcuts : collection of str
         Those that were proved to give the same bits; see `asfitted.scoring.shortcuts`.
+    transform_output : "default" or "pandas"
+        scikit-learn's global setting where the pipeline was fitted.
     """
 
     def __init__(
-        self, pipeline: Any, whole_steps: int = 0, shortcuts: Collection[str] = ()
+        self,
+        pipeline: Any,
+        whole_steps: int = 0,
+        shortcuts: Collection[str] = (),
+        transform_output: str = "default",
     ) -> None:
         self.contract, steps = split(pipeline)
         self.whole_steps = whole_steps
-        self._reads_mark = any(
-            isinstance(part, Conform) for _, step in steps for part in parts(step)
-        )
+        self.transform_output = transform_output
+        self._keeps_mark = UNMARKED not in shortcuts
         self._makes_blocks = LINEAR in shortcuts and whole_steps == len(steps) - 1
         self.steps = taken(steps, self.contract, whole_steps, shortcuts)
-        self._ask = asking(self.estimator, shortcuts)
+        self._ask = asking(*self.steps[-1], shortcuts)
 
     @property
     def estimator(self) -> Any:
@@ -181,11 +257,11 @@ class Scorer:
         if len(conformed) == 0:
             # No estimator takes no rows; one row tells the columns and types.
             raise ValueError("there is nothing to score")
-        with quiet_and_single():
+        with quiet_and_single(self.transform_output):
             # The caller's index is no property of a row, and a step that writes into
             # its input must not write into what goes on record.
             table: Any = conformed.reset_index(drop=True)
-            if not self._reads_mark:
+            if not self._keeps_mark:
                 # pandas copies it, deeply, with every operation.
                 table.attrs = {}
             # A linear model that is asked directly makes its blocks itself.

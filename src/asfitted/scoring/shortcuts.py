@@ -7,6 +7,7 @@ from typing import Any
 
 from asfitted.contract import DataContract
 from asfitted.scoring import outputs
+from asfitted.scoring.blocks import call_by_rows
 from asfitted.scoring.direct import DirectColumns
 from asfitted.scoring.distinct import with_distinct
 from asfitted.scoring.labels import clear_labels
@@ -22,6 +23,8 @@ TEXTS = "texts"
 LINEAR = "linear"
 # Labels are read off the probabilities where they are clear.
 LABELS = "labels"
+# No step asks whether the frame that it gets is conformed.
+UNMARKED = "unmarked"
 
 
 def taken(
@@ -60,13 +63,25 @@ def of_texts(steps: Steps, whole_steps: int) -> int:
     raise TypeError("no step has a transformer of a single column")
 
 
-def asking(estimator: Any, shortcuts: Collection[str] = ()) -> Callable[[Any], list[Any]]:
-    """Return what asks the last step for all that it says of a table, one result per method."""
+def asking(
+    name: str, estimator: Any, shortcuts: Collection[str] = ()
+) -> Callable[[Any], list[Any]]:
+    """Return what asks the last step for all that it says of a table, one result per method.
+
+    Parameters
+    ----------
+    name : str
+        Of the step, for an error.
+    estimator : fitted estimator
+    shortcuts : collection of str
+    """
     methods = outputs.methods(estimator)
     call = Linear(estimator).call if LINEAR in shortcuts else None
 
     def ask(method: str, table: Any) -> Any:
-        return getattr(estimator, method)(table) if call is None else call(method, table)
+        if call is not None:
+            return call(method, table)
+        return call_by_rows(getattr(estimator, method), table, name)
 
     def labels_and_scores(table: Any) -> list[Any]:
         probabilities = ask("predict_proba", table)

@@ -14,6 +14,7 @@ from asfitted.errors import (
     SHOWN_VIOLATIONS,
     CheckFailed,
     ContractViolation,
+    ModelFailed,
     OutputViolation,
     RecordError,
     RequestRefused,
@@ -102,6 +103,10 @@ def refusal(error: BaseException, request_id: str) -> Reply:
         content |= {"message": "a check of the contract failed on these rows, and not the rows"}
         kind = type(error.__cause__).__name__
         logger.error("request %s: the check %s failed (%s)", request_id, error.where, kind)
+    elif isinstance(error, ModelFailed):
+        status = 500
+        content |= {"message": "the model failed on these rows"}
+        logger.error("request %s: %s", request_id, error.what)
     else:
         status = 500
         content |= {"message": "the model failed on these rows"}
