@@ -22,10 +22,10 @@ from conformance_cases import CONTRACT
 import asfitted
 from asfitted.contract import DataContract
 from asfitted.prediction_log import FieldPolicy, Journal, read_log
-from asfitted.scoring import Identity, Recorder, Scorer
 from asfitted.save._row_wise import plan
-from asfitted.scoring.scorer import unwrap
 from asfitted.save._shortcuts import proved
+from asfitted.scoring import Identity, Recorder, Scorer
+from asfitted.scoring.scorer import unwrap
 from asfitted.serving.app import App
 
 Row = dict[str, Any]

@@ -17,8 +17,8 @@ from conformance_cases import CASES, Case, rows, target
 from conformance_more import BY_MACHINE, ESTIMATORS, REFUSED, TRANSFORMERS
 from sklearn.model_selection import GridSearchCV
 
-from asfitted.scoring import Scorer
 from asfitted.save._row_wise import is_of_trees, plan
+from asfitted.scoring import Scorer
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/parity.md"
 START, END = "<!-- tables: parity_table.py -->", "<!-- end of tables -->"

@@ -18,7 +18,7 @@ HOME = Path(asfitted.__file__).parent
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"_version"}),
     frozenset({"_yaml", "errors"}),
-    frozenset({"_metrics", "_mlflow", "_s3"}),
+    frozenset({"_metrics", "_mlflow", "_progress", "_s3"}),
     frozenset({"config"}),
     frozenset({"contract", "prediction_log"}),
     frozenset({"preprocessing", "wire", "artifact", "monitor", "cache"}),
@@ -36,7 +36,7 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 MAY_IMPORT_MLFLOW = {"_mlflow", "save", "serving", "registry", "batch"}
 # The log knows nothing of MLflow, but for the sink that is one.
 SINK_OF_MLFLOW = HOME / "prediction_log" / "sinks" / "mlflow_artifacts.py"
-NOT_SHIPPED = {"cli", "registry", "save", "__main__"}
+NOT_SHIPPED = {"_progress", "cli", "registry", "save", "__main__"}
 SHIPPED_NEEDS = {
     "numpy",
     "pandas",

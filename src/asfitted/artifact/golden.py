@@ -1,4 +1,4 @@
-"""golden.parquet: rows and the answers that training gave, to be given again at load."""
+"""golden.parquet: rows, what is served for them and what the pipeline itself said."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from asfitted.artifact import layout, numerics
 from asfitted.errors import ArtifactDamaged
 
-INPUT, OUTPUT = "input.", "output."
+INPUT, OUTPUT, TRAINED = "input.", "output.", "trained."
 _META = b"asfitted.golden"
 
 # Where the numerics differ, sqrt(eps) of the output's type: half the digits.
@@ -28,7 +28,7 @@ def tolerance(values: np.ndarray[Any, Any]) -> float:
     return float(np.sqrt(np.finfo(values.dtype).eps))
 
 
-def write(root: Path, inputs: pd.DataFrame, outputs: pd.DataFrame) -> None:
+def write(root: Path, inputs: pd.DataFrame, outputs: pd.DataFrame, trained: pd.DataFrame) -> None:
     """Write the golden examples.
 
     Parameters
@@ -37,6 +37,9 @@ def write(root: Path, inputs: pd.DataFrame, outputs: pd.DataFrame) -> None:
     inputs : DataFrame of shape (n_rows, n_features)
         Conformed; Categoricals are written as their values.
     outputs : DataFrame of shape (n_rows, n_outputs)
+        As they are served: given again at load, to the bit.
+    trained : DataFrame of shape (n_rows, n_outputs)
+        What ``pipeline.predict`` and its like say: given again at proof, within rounding.
     """
     plain = inputs.copy()
     for name in plain.columns:
@@ -47,7 +50,11 @@ def write(root: Path, inputs: pd.DataFrame, outputs: pd.DataFrame) -> None:
     both = pd.concat(
         [
             part.reset_index(drop=True)
-            for part in (plain.add_prefix(INPUT), outputs.add_prefix(OUTPUT))
+            for part in (
+                plain.add_prefix(INPUT),
+                outputs.add_prefix(OUTPUT),
+                trained.add_prefix(TRAINED),
+            )
         ],
         axis=1,
     )
@@ -88,14 +95,20 @@ def read(root: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
         raise ArtifactDamaged(
             "the golden examples cannot be read", str(root / layout.GOLDEN)
         ) from error
-    inputs, outputs = (
-        frame.loc[:, frame.columns.str.startswith(prefix)].rename(
-            columns=lambda name, prefix=prefix: name.removeprefix(prefix)
-        )
-        for prefix in (INPUT, OUTPUT)
-    )
+    inputs, outputs = _part(frame, INPUT), _part(frame, OUTPUT)
     inputs.attrs = dict(meta.get("attrs", {}))
     return inputs, outputs, meta
+
+
+def read_trained(root: Path) -> pd.DataFrame:
+    """Return what the pipeline itself said of the golden examples, whose file `read` has read."""
+    return _part(pq.read_table(root / layout.GOLDEN).to_pandas(), TRAINED)
+
+
+def _part(frame: pd.DataFrame, prefix: str) -> pd.DataFrame:
+    return frame.loc[:, frame.columns.str.startswith(prefix)].rename(
+        columns=lambda name: name.removeprefix(prefix)
+    )
 
 
 def differences(

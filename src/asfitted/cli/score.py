@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from asfitted.cli.score_progress import showing
+from asfitted._progress import showing
 from asfitted.cli.stdout import kept_for_the_result
 
 

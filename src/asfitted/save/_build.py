@@ -12,29 +12,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.exceptions import NotFittedError
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
+from rich.console import Console
 
+from asfitted._progress import showing
 from asfitted.artifact import code, environment, golden, layout, manifest, serialize
 from asfitted.artifact.resources import declared, of_model
 from asfitted.config import Config
 from asfitted.contract import Column, Conform, DataContract, Fill
-from asfitted.errors import (
-    AsfittedError,
-    ContractViolation,
-    ResourceNotShipped,
-    SaveRefused,
-    Violation,
-)
-from asfitted.save import _shortcuts as shortcut_proof
-from asfitted.save._checks import prove_checks
-from asfitted.save._probes import probe
-from asfitted.save._row_wise import SAMPLE_ROWS, plan
+from asfitted.errors import ResourceNotShipped, SaveRefused
+from asfitted.save._ask import ask
+from asfitted.save._prove import Proof, prove_model
 from asfitted.scoring import outputs, proof
-from asfitted.scoring.loading import sample
 from asfitted.scoring.outputs import PredictFn
-from asfitted.scoring.scorer import Scorer, unwrap
+from asfitted.scoring.scorer import contracts_within, is_plain, split, unwrap
 
 GOLDEN_ROWS = 100
 
@@ -54,6 +44,8 @@ class Built:
     predict_fn: PredictFn
     whole_steps: int
     shortcuts: list[str]
+    transform_output: str
+    proof: Proof
     fields: Mapping[str, str]
     model_file: str
     serialization_format: str
@@ -63,7 +55,7 @@ class Built:
 
 def build(
     root: Path,
-    pipeline: Any,
+    given: Any,
     reference: pd.DataFrame,
     *,
     name: str,
@@ -82,38 +74,36 @@ def build(
         Writes MLmodel; called before the manifest seals it.
     """
     fields = config.field_policy(name)
-    pipeline = _without_ranges(unwrap(pipeline), fields)
-    scorer = Scorer(pipeline)
-    outputs.refuse_predict_fn(scorer.estimator, predict_fn)
-    _refuse_unfitted(pipeline)
-    conformed = _conformed(scorer.contract, reference)
+    pipeline = _without_ranges(unwrap(given), fields)
+    contract = split(pipeline)[0]
     files = _resource_files(declared() if resources is None else resources)
-    with of_model(files):
-        scorer.whole_steps = _planned(scorer, conformed)
-        probes, _ = probe(scorer, conformed)
-        proved_on = sample(conformed, SAMPLE_ROWS)
-        prove_checks(scorer, proved_on)
-        shortcuts = shortcut_proof.proved(scorer, [proved_on, probes])
-        examples = _without_secrets(sample(conformed, GOLDEN_ROWS), scorer.contract, fields)
+    with of_model(files), showing(Console(stderr=True)) as advance:
+        outputs.refuse_predict_fn(split(pipeline)[1][-1][1], predict_fn)
+        proved = prove_model(given, reference, advance)
+        scorer = proved.scorer
+        examples = _without_secrets(sample(proved.conformed, GOLDEN_ROWS), contract, fields)
         expected = scorer.score(examples)
-    _refuse_two_of_a_name(scorer.contract, expected)
+        trained = ask(given, examples, scorer.estimator)
+    _refuse_two_of_a_name(contract, expected)
     with _whole_or_nothing(root):
         code.ship(root, code_paths)
         pins = environment.closure(
-            [*environment.RUNTIME, *code.distributions(root, _needed(pipeline, scorer.contract))]
+            [*environment.RUNTIME, *code.distributions(root, _needed(pipeline, contract))]
         )
         written, trusted = serialize.dump(pipeline, root, serialization_format)
         environment.write(root, pins)
-        scorer.contract.save(root / layout.CONTRACT)
+        contract.save(root / layout.CONTRACT)
         placed = _ship_resources(root, files)
-        golden.write(root, examples, expected)
+        golden.write(root, examples, expected, trained)
         describe(
             Built(
                 name=name,
-                contract=scorer.contract,
+                contract=contract,
                 predict_fn=predict_fn,
                 whole_steps=scorer.whole_steps,
-                shortcuts=shortcuts,
+                shortcuts=proved.shortcuts,
+                transform_output=scorer.transform_output,
+                proof=proved.proof,
                 fields=fields,
                 model_file=layout.SKOPS if written == "skops" else layout.PICKLE,
                 serialization_format=written,
@@ -133,21 +123,6 @@ def _needed(pipeline: Any, contract: DataContract) -> dict[str, set[str]]:
     return modules
 
 
-def _planned(scorer: Scorer, conformed: pd.DataFrame) -> int:
-    try:
-        return plan(scorer.steps, sample(conformed, SAMPLE_ROWS))
-    except AsfittedError:
-        raise
-    except Exception as error:
-        # A probe knows the column and the value; the step's own error does not.
-        probe(scorer, conformed)
-        raise SaveRefused(
-            f"the pipeline fails on its own reference: {type(error).__name__}: {error}",
-            "reference, the raw training frame",
-            "pass the frame that the pipeline was fitted on",
-        ) from error
-
-
 @contextmanager
 def _whole_or_nothing(root: Path) -> Iterator[None]:
     """Leave no half artifact, which would look like one."""
@@ -159,15 +134,6 @@ def _whole_or_nothing(root: Path) -> Iterator[None]:
         raise
 
 
-def _refuse_unfitted(pipeline: Any) -> None:
-    try:
-        check_is_fitted(pipeline)
-    except NotFittedError as error:
-        raise SaveRefused(
-            "the pipeline is not fitted", type(pipeline).__name__, "pipeline.fit(X_train, y_train)"
-        ) from error
-
-
 def _refuse_two_of_a_name(contract: DataContract, answers: pd.DataFrame) -> None:
     """A batch job's output has the keys beside the answers, each as one column."""
     both = [name for name in contract.keys if name in answers.columns]
@@ -177,25 +143,6 @@ def _refuse_two_of_a_name(contract: DataContract, answers: pd.DataFrame) -> None
             "the contract's keys",
             "rename these columns, in the data and in the contract",
         )
-
-
-def _conformed(contract: DataContract, reference: pd.DataFrame) -> pd.DataFrame:
-    where = "reference, the raw training frame"
-    if isinstance(reference, pd.DataFrame):
-        lacking = [n for n in contract.features if n not in reference.columns]
-        if lacking:
-            raise ContractViolation(
-                [Violation(n, "missing_column", "the column is not there") for n in lacking],
-                where,
-                "pass the frame that the pipeline was fitted on, before any preparation",
-            )
-    try:
-        conformed = contract.conform(reference, keys=False).frame
-    except ContractViolation as error:
-        raise ContractViolation(error.violations, where, error.mend) from error
-    if conformed.empty:
-        raise SaveRefused("the reference has no rows", where, "pass the raw training frame")
-    return conformed
 
 
 def _resource_files(resources: Mapping[str, Path]) -> dict[str, Path]:
@@ -226,21 +173,28 @@ def _without_ranges(step: Any, fields: Mapping[str, str]) -> Any:
 
     It is the smallest and the largest cell of the column.
     """
-    new = copy.copy(step)
-    if isinstance(step, Pipeline):
+    if is_plain(step):
+        new = copy.copy(step)
         new.steps = [(name, _without_ranges(each, fields)) for name, each in step.steps]
-    elif isinstance(step, Conform):
-        new.contract = contract = step._contract()
-        columns = {
-            name: Column.model_validate(column.model_dump(exclude_unset=True, exclude={"observed"}))
-            for name, column in contract.columns.items()
-            if fields.get(name, "keep") != "keep" and column.observed is not None
-        }
-        if columns:
-            new.contract = contract.model_copy(update={"columns": {**contract.columns, **columns}})
-    else:
-        return step
-    return new
+        return new
+    if isinstance(step, Conform):
+        new = copy.copy(step)
+        new.contract = _without_observed(step._contract(), fields)
+        return new
+    replaced = {id(c): _without_observed(c, fields) for c in contracts_within(step)}
+    # A copy in which each contract is another one, wherever it is held.
+    return copy.deepcopy(step, replaced) if replaced else step
+
+
+def _without_observed(contract: DataContract, fields: Mapping[str, str]) -> DataContract:
+    columns = {
+        name: Column.model_validate(column.model_dump(exclude_unset=True, exclude={"observed"}))
+        for name, column in contract.columns.items()
+        if fields.get(name, "keep") != "keep" and column.observed is not None
+    }
+    if not columns:
+        return contract
+    return contract.model_copy(update={"columns": {**contract.columns, **columns}})
 
 
 def _without_secrets(
@@ -295,3 +249,12 @@ def _refuse_unproved(root: Path) -> None:
             said["where"],
             said["mend"] or "ship what it needs: code_paths for modules, resources for files",
         )
+
+
+def sample(conformed: pd.DataFrame, rows: int) -> pd.DataFrame:
+    """Return rows at even distances, from the first to the last."""
+    if len(conformed) <= rows:
+        return conformed.reset_index(drop=True)
+    step = (len(conformed) - 1) / (rows - 1)
+    chosen = [round(i * step) for i in range(rows)]
+    return conformed.iloc[chosen].reset_index(drop=True)

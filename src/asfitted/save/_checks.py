@@ -7,7 +7,7 @@ import pandas as pd
 
 from asfitted.contract.checks import Check
 from asfitted.errors import BatchDependent, CheckFailed
-from asfitted.save._row_wise import companies
+from asfitted.save._rows import companies
 from asfitted.scoring.scorer import Scorer
 
 _MEND = "compare a row's values with each other or with constants, not with those of other rows"

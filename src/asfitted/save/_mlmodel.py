@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pandas as pd
 import sklearn
 from mlflow import pyfunc
@@ -34,6 +36,8 @@ def describe(model: Model, built: Built) -> None:
         predict_fn=built.predict_fn,
         whole_steps=built.whole_steps,
         shortcuts=built.shortcuts,
+        transform_output=built.transform_output,
+        proof=asdict(built.proof),
         fields=dict(built.fields),
         code=layout.CODE,
     )

@@ -2,29 +2,84 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.compose import ColumnTransformer
-from sklearn.utils import _safe_indexing
 
-from asfitted.contract import Column, DataContract
+from asfitted.contract import Column, DataContract, Fill
+from asfitted.contract.column import EXACT
 from asfitted.errors import AsfittedError, ProbeFailed, ResourceNotShipped
-from asfitted.scoring.blocks import in_blocks
-from asfitted.scoring.scorer import Scorer, parts, quiet_and_single
+from asfitted.save._losses import hint_for_failure, refuse_losses, warn_of_unused
+from asfitted.scoring.scorer import Scorer
 
-# A value that no contract declares, to see what an encoder makes of a stranger.
-_STRANGER = "\x00 no such category"
-
-# An encoder that puts rare and unseen categories together does so on purpose.
-_GROUPING = ("min_frequency", "max_categories")
+logger = logging.getLogger(__name__)
 
 MISSING = "missing"
+# A text that no training row holds.
+_NEW_TEXT = "zq never seen"
+# How far beyond what training saw a number is tried, in units of its range.
+_BEYOND = 10
+# Cells of all probes together: of wide frames several columns are varied in one row.
+_CELLS = 4_000_000
+_SHOWN = 5
+# Values that fail, after which no more are looked for.
+_FAILED = 20
 
 
-def probe(scorer: Scorer, conformed: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Push each category, missing value and mapped unknown through the pipeline.
+@dataclass(frozen=True)
+class Value:
+    """One value of one column that is tried.
+
+    Attributes
+    ----------
+    column : str
+        "" for the row of the reference that the others are variations of.
+    value : object
+        None for a missing value.
+    must : bool
+        Whether the model may not be saved where the pipeline fails on it.
+    """
+
+    column: str
+    value: Any
+    must: bool = True
+
+    def __str__(self) -> str:
+        if not self.column:
+            return str(self.value)
+        return f"{self.column} = {MISSING if self.value is None else repr(self.value)}"
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Rows that hold what the contract allows.
+
+    Attributes
+    ----------
+    frame : DataFrame of shape (n_rows, n_features)
+        Conformed; the first row is one of the reference.
+    values : list of list of Value
+        What was varied in each row.
+    """
+
+    frame: pd.DataFrame
+    values: list[list[Value]]
+
+    def take(self, rows: Sequence[int]) -> Probes:
+        """Return some of the rows."""
+        frame = self.frame.iloc[list(rows)].reset_index(drop=True)
+        return Probes(frame, [self.values[row] for row in rows])
+
+
+def probe(scorer: Scorer, conformed: pd.DataFrame) -> Probes:
+    """Push what the contract allows through the pipeline, and return what it answers.
+
+    Each category, missing value and mapped unknown, the smallest and the largest value of
+    training and one beyond it, or at the contract's bound.
 
     Parameters
     ----------
@@ -35,8 +90,8 @@ def probe(scorer: Scorer, conformed: pd.DataFrame) -> tuple[pd.DataFrame, pd.Dat
 
     Returns
     -------
-    (probes, outputs) : (DataFrame, DataFrame)
-        One row per value that was tried, and its answer.
+    Probes
+        Those that the pipeline answers.
 
     Raises
     ------
@@ -45,34 +100,96 @@ def probe(scorer: Scorer, conformed: pd.DataFrame) -> tuple[pd.DataFrame, pd.Dat
         just as a value that is in no list.
     """
     # One row that lacks as little as possible, so that a failure is the probe's own.
-    fullest = int(np.argmin(conformed.isna().to_numpy().sum(axis=1)))
-    probes, names = _table(scorer.contract, conformed.iloc[[fullest]])
-    outputs = _score(scorer, probes, names)
+    fullest = conformed.iloc[[int(np.argmin(conformed.isna().to_numpy().sum(axis=1)))]]
+    probes = _allowed(scorer.contract, _varied_rows(scorer.contract, conformed, fullest))
+    probes = _answered(scorer, probes)
     if len(scorer.steps) > 1:
-        _refuse_losses(scorer, conformed, probes, names)
-    return probes, outputs
+        refuse_losses(scorer, conformed, fullest)
+        if all(len(varied) == 1 for varied in probes.values):
+            names = [varied[0].column for varied in probes.values]
+            warn_of_unused(scorer, probes.frame, names)
+    return probes
 
 
-def _values(column: Column) -> list[Any]:
-    """Return the values of a conformed column that a fitted step may never have met."""
-    values: list[Any] = list(column.labels) if column.kind == "category" else []
-    if column.kind == "text" and column.may_miss:
-        return [column.missing.fill]  # type: ignore[union-attr]
+def _values(name: str, column: Column, series: pd.Series[Any]) -> Iterator[Value]:
+    """Yield the values of a conformed column that a fitted step may never have met."""
+    if column.kind == "category":
+        yield from (Value(name, label) for label in column.labels)
+    if column.kind == "boolean":
+        yield from (Value(name, value) for value in (True, False))
+    if isinstance(column.missing, Fill) and column.kind == "text":
+        yield Value(name, column.missing.fill)
     if column.missing == "pass":
-        values.append(None)
-    return values
+        yield Value(name, None)
+    if column.kind == "text":
+        seen = [series.iloc[0], series.iloc[-1]]
+        texts = [text for text in ("", _NEW_TEXT) if _is_allowed(column, text)]
+        yield from (Value(name, text, must=False) for text in dict.fromkeys([*seen, *texts]))
+    if column.kind in {"number", "integer", "datetime"}:
+        yield from (Value(name, value, must=False) for value in _extremes(column, series))
 
 
-def _table(
-    contract: DataContract, base: pd.DataFrame
-) -> tuple[pd.DataFrame, list[tuple[str, Any]]]:
-    names = [(n, value) for n in contract.features for value in _values(contract.columns[n])]
-    probes = pd.concat([base] * (len(names) + 1), ignore_index=True)
-    for name in contract.features:
-        rows = [i + 1 for i, (column, _) in enumerate(names) if column == name]
-        if rows:
-            probes[name] = _varied(probes[name], rows, [names[i - 1][1] for i in rows])
-    return probes, [("", "a row of the reference"), *names]
+def _is_allowed(column: Column, text: str) -> bool:
+    return not any(any(wrong) for _, wrong in column.broken_by([text]))
+
+
+def _extremes(column: Column, series: pd.Series[Any]) -> list[Any]:
+    """Return the ends of what training saw, and a value beyond each or the contract's bound."""
+    values = series.dropna().to_numpy()
+    if len(values) == 0:
+        return []
+    low, high = values.min(), values.max()
+    if column.kind == "datetime":
+        year = np.timedelta64(365, "D")
+        below, above = low - year, high + year
+    else:
+        low, high = float(low), float(high)
+        spread = (high - low) or max(abs(high), 1.0)
+        below, above = low - _BEYOND * spread, high + _BEYOND * spread
+        if column.kind == "integer":
+            below, above = max(below, -EXACT), min(above, EXACT)
+    least, most = column.bounds("min"), column.bounds("max")
+    below = below if least is None else least
+    above = above if most is None else most
+    ends = [low, high, below, above]
+    if column.kind == "integer":
+        ends = [int(end) for end in ends]
+    return list(dict.fromkeys(end for end in ends if column.kind == "datetime" or np.isfinite(end)))
+
+
+def _varied_rows(contract: DataContract, conformed: pd.DataFrame, base: pd.DataFrame) -> Probes:
+    by_column = {
+        name: list(_values(name, contract.columns[name], conformed[name]))
+        for name in contract.features
+    }
+    rows: list[list[Value]] = [[Value("", "a row of the reference")]]
+    n_values = sum(map(len, by_column.values()))
+    at_once = -(-n_values * len(by_column) // _CELLS)
+    names = list(by_column)
+    for start in range(0, len(names), at_once):
+        several = [by_column[name] for name in names[start : start + at_once] if by_column[name]]
+        for turn in range(max(map(len, several), default=0)):
+            rows.append([values[turn % len(values)] for values in several])
+    return Probes(_with_values(base, rows), rows)
+
+
+def _with_values(base: pd.DataFrame, rows: list[list[Value]]) -> pd.DataFrame:
+    """Return the row `base` as often as there are `rows`, each with its values."""
+    table = base.iloc[np.zeros(len(rows), dtype=int)].reset_index(drop=True)
+    places: dict[str, tuple[list[int], list[Any]]] = {}
+    for row, varied in enumerate(rows):
+        for one in varied:
+            if one.column:
+                where, values = places.setdefault(one.column, ([], []))
+                where.append(row)
+                values.append(one.value)
+    columns = {
+        name: _varied(table[name], *places[name]) if name in places else table[name]
+        for name in table.columns
+    }
+    varied_table = pd.DataFrame(columns)
+    varied_table.attrs = dict(base.attrs)
+    return varied_table
 
 
 def _varied(series: pd.Series[Any], rows: list[int], values: list[Any]) -> pd.Series[Any]:
@@ -86,31 +203,58 @@ def _varied(series: pd.Series[Any], rows: list[int], values: list[Any]) -> pd.Se
     return pd.Series(out, dtype=series.dtype)
 
 
-def _said(name: str, value: Any) -> str:
-    if not name:
-        return str(value)
-    return f"{name} = {MISSING if value is None else repr(value)}"
+def _allowed(contract: DataContract, probes: Probes) -> Probes:
+    """Leave out what a row check refuses: a value that fits one row may not fit another."""
+    mask = np.ones(len(probes.frame), dtype=bool)
+    for check in contract.row_checks:
+        mask &= check.allowed(probes.frame)
+    return probes if mask.all() else probes.take(np.flatnonzero(mask).tolist())
 
 
-def _score(scorer: Scorer, probes: pd.DataFrame, names: list[tuple[str, Any]]) -> pd.DataFrame:
+def _answered(scorer: Scorer, probes: Probes) -> Probes:
+    """Return the probes that the pipeline answers; refuse where one of those must be."""
     try:
-        return scorer.answers(probes)
+        scorer.answers(probes.frame)
+        return probes
     except ResourceNotShipped:
         raise
-    except Exception as error:
-        failed = _failing(scorer, probes, list(range(len(probes))))
-        if not failed:
-            raise
-        row, cause = failed[0]
-        others = ", ".join(_said(*names[i]) for i, _ in failed[1:5])
-        raise ProbeFailed(
-            f"the contract allows {_said(*names[row])}, and the pipeline fails on it: "
-            f"{type(cause).__name__}: {_first_line(cause)}",
-            (f"column {names[row][0]}" if names[row][0] else "the reference")
-            + (f"; so do {others}" if others else ""),
-            "let a step take it (an imputer, contract.categories(columns) for an encoder), "
-            "or let the contract refuse or fill it",
-        ) from error
+    except Exception:
+        failed: list[tuple[int, Exception]] = []
+        _find_failing(scorer, probes.frame, list(range(len(probes.frame))), failed)
+    must: list[tuple[Value, Exception]] = []
+    others: list[tuple[Value, Exception]] = []
+    for row, error in failed:
+        values = probes.values[row]
+        blamed = values if len(values) == 1 else _blamed(scorer, probes.frame.iloc[[0]], values)
+        (must if any(one.must for one in blamed) else others).extend((one, error) for one in blamed)
+    if must:
+        _refuse(scorer, must)
+    if others:
+        names = ", ".join(str(one) for one, _ in others[:_SHOWN])
+        logger.warning(
+            "the contract allows %s, which training never saw, and the pipeline fails there "
+            "(%s); give the contract a bound, or expect an error where it comes",
+            names,
+            _first_line(others[0][1]),
+        )
+    fine = sorted(set(range(len(probes.frame))) - {row for row, _ in failed})
+    if len(failed) >= _FAILED:
+        # Many more may fail, and each is found by halving.
+        fine = [row for row in fine if all(one.must for one in probes.values[row])]
+        return _answered(scorer, probes.take(fine))
+    return probes.take(fine)
+
+
+def _refuse(scorer: Scorer, failed: list[tuple[Value, Exception]]) -> None:
+    value, cause = failed[0]
+    others = ", ".join(str(one) for one, _ in failed[1:_SHOWN])
+    raise ProbeFailed(
+        f"the contract allows {value}, and the pipeline fails on it: "
+        f"{type(cause).__name__}: {_first_line(cause)}",
+        (f"column {value.column}" if value.column else "the reference")
+        + (f"; so do {others}" if others else ""),
+        hint_for_failure(scorer, value.column),
+    ) from cause
 
 
 def _first_line(error: BaseException) -> str:
@@ -118,115 +262,26 @@ def _first_line(error: BaseException) -> str:
     return text.strip().partition("\n")[0]
 
 
-def _failing(scorer: Scorer, probes: pd.DataFrame, rows: list[int]) -> list[tuple[int, Exception]]:
-    """Find the rows that fail by halving, at most five of them."""
+def _find_failing(
+    scorer: Scorer, frame: pd.DataFrame, rows: list[int], found: list[tuple[int, Exception]]
+) -> None:
+    """Add to `found` the rows that fail, and why, by halving; stop where they are many."""
+    if len(found) >= _FAILED:
+        return
     try:
-        scorer.answers(probes.iloc[rows].reset_index(drop=True))
-        return []
+        scorer.answers(frame.iloc[rows].reset_index(drop=True))
     except Exception as error:
         if len(rows) == 1:
-            return [(rows[0], error)]
-    half = len(rows) // 2
-    found = _failing(scorer, probes, rows[:half])
-    return found if len(found) >= 5 else found + _failing(scorer, probes, rows[half:])
+            found.append((rows[0], error))
+            return
+        half = len(rows) // 2
+        _find_failing(scorer, frame, rows[:half], found)
+        _find_failing(scorer, frame, rows[half:], found)
 
 
-def _target_encoded(steps: list[Any], names: list[str]) -> set[str]:
-    """Return the columns whose unseen categories get the target's mean: a prior, not a loss."""
-    found: set[str] = set()
-    for step in steps:
-        if (
-            isinstance(step, ColumnTransformer)
-            and list(getattr(step, "feature_names_in_", ())) == names
-        ):
-            for _, part, columns in step.transformers_:
-                chosen = _safe_indexing(pd.DataFrame(columns=names), columns, axis=1)
-                inner = [chosen.name] if isinstance(chosen, pd.Series) else list(chosen.columns)
-                found |= _target_encoded([part], inner)
-        elif any(type(part).__name__ == "TargetEncoder" for part in parts(step)):
-            found |= set(names)
-    return found
-
-
-def _refuse_losses(
-    scorer: Scorer, conformed: pd.DataFrame, probes: pd.DataFrame, names: list[tuple[str, Any]]
-) -> None:
-    features = _rows_of(_transform(scorer, probes))
-    grouping = any(
-        getattr(part, parameter, None) is not None
-        for _, step in scorer.steps
-        for part in parts(step)
-        for parameter in _GROUPING
-    )
-    drops = any(
-        getattr(part, "drop", None) is not None for _, step in scorer.steps for part in parts(step)
-    )
-    priors = _target_encoded([step for _, step in scorer.steps], list(scorer.contract.features))
-    for name in scorer.contract.features:
-        if scorer.contract.columns[name].kind != "category" or name in priors:
-            continue
-        stranger = _stranger(scorer, probes, name)
-        if stranger is None:
-            continue
-        seen = set(conformed[name].dropna().unique())
-        if conformed[name].isna().any():
-            seen.add(None)
-        lost: list[tuple[Any, bool]] = []
-        known: list[tuple[Any, bool]] = []
-        kept = False
-        for (column, value), row in zip(names, features, strict=True):
-            if column == name:
-                same = row == stranger
-                kept |= not same
-                (known if value in seen else lost).append((value, same))
-        if any(same for _, same in known):
-            # Rare ones go together, or a step of the user's asks no more than "is it x?".
-            # A dropped first category alone says nothing of the others.
-            if grouping or not drops:
-                continue
-        elif drops and sum(same for _, same in lost) == 1:
-            # It is the one that was dropped.
-            continue
-        missed = [_said(name, value) for value, same in lost if same]
-        if kept and missed:
-            raise ProbeFailed(
-                f"the contract allows {', '.join(missed[:5])}, which training never saw and the "
-                "pipeline encodes as a value that it does not know: it is lost in silence",
-                f"column {name}",
-                f"hand the list over: categories=contract.categories([{name!r}, …]), "
-                "or use asfitted.Dummies",
-            )
-
-
-def _stranger(scorer: Scorer, probes: pd.DataFrame, name: str) -> bytes | None:
-    """Return how a value of no list is encoded; None where that is an error."""
-    row = probes.iloc[:1].copy()
-    labels = row[name].cat.categories
-    value = _STRANGER if labels.dtype == object else int(labels.max()) + 1
-    row[name] = pd.Categorical([value], categories=pd.Index([*labels, value], dtype=labels.dtype))
-    try:
-        return _rows_of(_transform(scorer, row))[0]
-    except Exception:
-        return None
-
-
-def _transform(scorer: Scorer, table: Any) -> Any:
-    def through(block: Any) -> Any:
-        for _, step in scorer.steps[:-1]:
-            block = step.transform(block)
-        return block
-
-    with quiet_and_single():
-        return in_blocks(through, table)
-
-
-def _rows_of(table: Any) -> list[bytes]:
-    """Return each row of features as bytes that are equal where the rows are."""
-    if hasattr(table, "toarray"):
-        table = table.toarray()
-    if isinstance(table, pd.DataFrame):
-        table = table.to_numpy(dtype=object)
-    array = np.asarray(table)
-    if array.dtype == object:
-        return [repr(row.tolist()).encode() for row in array]
-    return [row.tobytes() for row in np.ascontiguousarray(array)]
+def _blamed(scorer: Scorer, base: pd.DataFrame, values: list[Value]) -> list[Value]:
+    """Return the values that fail on their own, of those that fail together."""
+    found: list[tuple[int, Exception]] = []
+    frame = _with_values(base, [[one] for one in values])
+    _find_failing(scorer, frame, list(range(len(values))), found)
+    return [values[row] for row, _ in found]

@@ -7,16 +7,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
 from asfitted.artifact import code, environment, golden, layout, manifest, serialize
+from asfitted.artifact.resources import of_model
 from asfitted.config import Config
 from asfitted.contract import DataContract
 from asfitted.errors import ArtifactDamaged, AsfittedError, GoldenMismatch
 from asfitted.prediction_log import FieldPolicy, Journal, strictest
+from asfitted.scoring import outputs
 from asfitted.scoring.model import FittedModel
 from asfitted.scoring.recording import Identity, Recorder
+from asfitted.scoring.rounding import answers_apart
+from asfitted.scoring.scorer import quiet_and_single
 
 FLAVOR = "asfitted"
 
@@ -121,6 +124,32 @@ def prove_golden(model: FittedModel, root: Path) -> None:
         )
 
 
+def prove_trained(model: FittedModel, root: Path) -> None:
+    """Ask the pipeline itself about the golden examples, and hold it and the model to training.
+
+    Raises
+    ------
+    GoldenMismatch
+    """
+    inputs, _, _ = golden.read(root)
+    trained = golden.read_trained(root)
+    estimator = model.scorer.estimator
+    with of_model(model.resources or {}), quiet_and_single(model.scorer.transform_output):
+        said = outputs.of_pipeline(model.pipeline, inputs, estimator)
+        served = model.scorer.answers(model.contract.conform(inputs, keys=False).frame)
+    for answers, who in ((said, "the pipeline itself gives"), (served, "the model gives")):
+        off, _ = answers_apart(estimator, trained, answers)
+        wrong = int((off > 1).sum())
+        if wrong:
+            row = int((off > 1).argmax())
+            raise GoldenMismatch(
+                f"{who} another answer than the pipeline gave in training for {wrong} of "
+                f"{len(trained)} golden examples, the first of them row {row}",
+                str(root),
+                "train anew in this environment, or serve with --env-manager uv",
+            )
+
+
 def journal(config: Config) -> Journal:
     """Return this process's journal of the log that `config` names.
 
@@ -152,12 +181,3 @@ def _identity(root: Path, conf: dict[str, Any], digest: str) -> Identity:
     if said.get("model_name") is None:
         return Identity(conf["model_name"], "", digest)
     return Identity(str(said["model_name"]), str(said["model_version"]), digest)
-
-
-def sample(conformed: pd.DataFrame, rows: int) -> pd.DataFrame:
-    """Return rows at even distances, from the first to the last."""
-    if len(conformed) <= rows:
-        return conformed.reset_index(drop=True)
-    step = (len(conformed) - 1) / (rows - 1)
-    chosen = [round(i * step) for i in range(rows)]
-    return conformed.iloc[chosen].reset_index(drop=True)

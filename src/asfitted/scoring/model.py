@@ -80,7 +80,7 @@ class FittedModel:
         self.scorer = Scorer(self.pipeline, whole_steps, shortcuts, transform_output)
         self.predict_fn = predict_fn
         self.identity = identity or Identity()
-        self._resources = resources
+        self.resources = resources
         self.recorder = recorder
         # Loads the same model in another process; set where it came from an artifact.
         self.again: Callable[[], FittedModel] | None = None
@@ -167,7 +167,7 @@ class FittedModel:
 
     def score(self, conformed: pd.DataFrame) -> pd.DataFrame:
         """Return all outputs for rows that are conformed already; records nothing."""
-        with of_model(self._resources) if self._resources is not None else nullcontext():
+        with of_model(self.resources) if self.resources is not None else nullcontext():
             if len(conformed):
                 scored = self.scorer.score(conformed)
                 if self._of_no_rows is None:

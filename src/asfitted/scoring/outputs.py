@@ -62,6 +62,20 @@ def name_outputs(estimator: Any, results: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def of_pipeline(pipeline: Any, frame: pd.DataFrame, estimator: Any) -> pd.DataFrame:
+    """Return everything that a pipeline itself says of raw rows, called as a user calls it.
+
+    Parameters
+    ----------
+    pipeline : fitted pipeline, search or meta-estimator
+    frame : DataFrame of shape (n_rows, n_columns)
+    estimator : fitted estimator
+        Its last step, which names the answers.
+    """
+    results = {method: getattr(pipeline, method)(frame.copy()) for method in methods(estimator)}
+    return name_outputs(estimator, results)
+
+
 def none(estimator: Any) -> pd.DataFrame:
     """Return the outputs of no rows: the same columns, as far as the estimator tells them."""
     classes = getattr(estimator, "classes_", None)

@@ -19,7 +19,7 @@ from asfitted.errors import (
     FormatTooNew,
     GoldenMismatch,
 )
-from asfitted.scoring.loading import open_artifact
+from asfitted.scoring.loading import open_artifact, prove_trained
 
 _BROKEN: dict[type[AsfittedError], str] = {
     ArtifactDamaged: "files",
@@ -50,6 +50,7 @@ def prove(root: Path, config: Config, allow_versions: Collection[str] = ()) -> d
     said = {"code": "", "what": "", "where": "", "mend": ""}
     try:
         model = open_artifact(root, config, source=None, allow_versions=allow_versions)
+        prove_trained(model, root)
     except AsfittedError as error:
         broken = _BROKEN.get(type(error), "other")
         said = {"code": error.code, "what": error.what, "where": error.where, "mend": error.mend}

@@ -50,7 +50,7 @@ def split(pipeline: Any) -> tuple[DataContract, Steps]:
         )
     if steps and isinstance(steps[0][1], Conform):
         return steps[0][1]._contract(), steps[1:]
-    contracts = {c.digest: c for c in _contracts_within(steps[0][1])} if steps else {}
+    contracts = {c.digest: c for c in contracts_within(steps[0][1])} if steps else {}
     if len(contracts) == 1:
         return next(iter(contracts.values())), steps
     first = type(steps[0][1] if steps else pipeline).__name__
@@ -83,18 +83,18 @@ def _form_around(estimator: Any) -> str:
     return type(estimator).__name__ if is_meta and not is_plain(estimator) else "GridSearchCV"
 
 
-def _contracts_within(estimator: Any) -> Iterator[DataContract]:
+def contracts_within(estimator: Any) -> Iterator[DataContract]:
     """Yield the contracts of the pipelines, begun by `Conform`, that an estimator is made of."""
     if isinstance(estimator, Pipeline):
         first = estimator.steps[0][1]
         if isinstance(first, Conform):
             yield first._contract()
         else:
-            yield from _contracts_within(first)
+            yield from contracts_within(first)
     elif hasattr(estimator, "get_params") and not isinstance(estimator, type):
         for value in estimator.get_params(deep=False).values():
             for part in value if isinstance(value, (list, tuple)) else [value]:
-                yield from _contracts_within(part[1] if _is_named(part) else part)
+                yield from contracts_within(part[1] if _is_named(part) else part)
 
 
 def _is_named(part: Any) -> bool:

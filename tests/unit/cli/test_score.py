@@ -17,8 +17,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from asfitted import Conform, DataContract, FittedModel, read_log
+from asfitted._progress import Lines, showing
 from asfitted.cli import main
-from asfitted.cli.score_progress import Lines, showing
 from asfitted.prediction_log import FieldPolicy, Journal
 from asfitted.scoring import Identity, Recorder
 

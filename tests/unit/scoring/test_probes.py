@@ -25,8 +25,8 @@ from sklearn.preprocessing import (
 
 import asfitted
 from asfitted.errors import ProbeFailed, ResourceNotShipped
-from asfitted.scoring import Scorer
 from asfitted.save._probes import probe
+from asfitted.scoring import Scorer
 
 pytestmark = [
     # With drop="first" scikit-learn says at each transform that it met a stranger.

@@ -23,8 +23,9 @@ from sklearn.tree import DecisionTreeClassifier
 
 import asfitted
 from asfitted.errors import BatchDependent
+from asfitted.save._compare import deviation
+from asfitted.save._row_wise import is_of_trees, plan
 from asfitted.scoring import Scorer
-from asfitted.save._row_wise import deviation, is_of_trees, plan
 
 
 def planned(pipe: Pipeline, rows: pd.DataFrame, target: Any) -> int:

@@ -27,12 +27,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import asfitted
+from asfitted.save._row_wise import plan
+from asfitted.save._shortcuts import proved
 from asfitted.scoring import Scorer
 from asfitted.scoring.blocks import in_blocks, same_bits
 from asfitted.scoring.distinct import Distinct, agrees, with_distinct
 from asfitted.scoring.linear import Linear
-from asfitted.save._row_wise import plan
-from asfitted.save._shortcuts import proved
 
 WORDS = ("words", TfidfVectorizer(), "t")
 
