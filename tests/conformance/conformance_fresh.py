@@ -79,7 +79,8 @@ def spoilt_golden(model: Any, root: Path) -> str:
     spoilt[name] = values
     folder = root.parent / f"{root.name}-spoilt"
     folder.mkdir()
-    golden.write(folder, model.contract.conform(inputs, keys=False).frame, spoilt)
+    trained = golden.read_trained(root)
+    golden.write(folder, model.contract.conform(inputs, keys=False).frame, spoilt, trained)
     try:
         prove_golden(model, folder)
     except asfitted.AsfittedError as error:

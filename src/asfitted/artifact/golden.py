@@ -21,14 +21,21 @@ _META = b"asfitted.golden"
 # Below that lie the differences of BLAS kernels, above it those of a wrong model.
 
 
-def tolerance(values: np.ndarray[Any, Any]) -> float:
+def tolerance(values: np.ndarray[Any, Any], relative: float = 0.0) -> float:
     """Return the relative difference that other numerics may make; 0 for labels."""
     if values.dtype.kind != "f":
         return 0.0
-    return float(np.sqrt(np.finfo(values.dtype).eps))
+    return max(float(np.sqrt(np.finfo(values.dtype).eps)), relative)
 
 
-def write(root: Path, inputs: pd.DataFrame, outputs: pd.DataFrame, trained: pd.DataFrame) -> None:
+def write(
+    root: Path,
+    inputs: pd.DataFrame,
+    outputs: pd.DataFrame,
+    trained: pd.DataFrame,
+    *,
+    relative: float = 0.0,
+) -> None:
     """Write the golden examples.
 
     Parameters
@@ -40,6 +47,9 @@ def write(root: Path, inputs: pd.DataFrame, outputs: pd.DataFrame, trained: pd.D
         As they are served: given again at load, to the bit.
     trained : DataFrame of shape (n_rows, n_outputs)
         What ``pipeline.predict`` and its like say: given again at proof, within rounding.
+    relative : float, default 0.0
+        Relative difference of numbers that counts as rounding, where it is more than that
+        of the output's type.
     """
     plain = inputs.copy()
     for name in plain.columns:
@@ -65,7 +75,7 @@ def write(root: Path, inputs: pd.DataFrame, outputs: pd.DataFrame, trained: pd.D
             moments = table.column(i).cast(pa.timestamp("us", tz="UTC"))
             table = table.set_column(i, field.name, moments)
     meta = {
-        "tolerance": {name: tolerance(outputs[name].to_numpy()) for name in outputs},
+        "tolerance": {name: tolerance(outputs[name].to_numpy(), relative) for name in outputs},
         "numerics": numerics.fingerprint(),
         # Says that the inputs are conformed already.
         "attrs": dict(inputs.attrs),

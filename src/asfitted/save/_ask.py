@@ -12,12 +12,12 @@ from sklearn.pipeline import Pipeline
 
 from asfitted.errors import AnswersDiffer, AsfittedError, BatchDependent, SaveRefused
 from asfitted.save._compare import rows_apart
-from asfitted.save._row_wise import LEARN_IN_FIT, called, parts_of
+from asfitted.save._row_wise import LEARN_IN_FIT, called, parts_of, refuse_row_change
 from asfitted.save._rows import Rows
 from asfitted.scoring import outputs
 from asfitted.scoring.blocks import _stack, in_blocks, n_rows, take
 from asfitted.scoring.rounding import answers_apart
-from asfitted.scoring.scorer import Scorer, is_plain, quiet_and_single
+from asfitted.scoring.scorer import Scorer, is_plain, quiet_and_single, unwrap
 from asfitted.scoring.shortcuts import Steps
 
 WHERE = "reference, the raw training frame"
@@ -54,55 +54,47 @@ def ask(given: Any, frame: pd.DataFrame, estimator: Any) -> pd.DataFrame:
         raise SaveRefused(
             f"the pipeline is not fitted: {error}",
             type(given).__name__,
-            "pipeline.fit(X_train, y_train)",
+            "pipeline.fit(X_train, y_train); a step that learns nothing says that it needs no "
+            "fit by a method __sklearn_is_fitted__ that returns True",
         ) from error
     except Exception as error:
         raise _fails(given, frame, error) from error
     if len(said) != len(frame):
-        raise BatchDependent(
-            f"step {_row_changer(given, frame)} changes the number of rows: the pipeline gives "
-            f"{len(said)} answers for {len(frame)} rows",
+        refuse_row_change(_steps(given), frame)
+        raise AnswersDiffer(
+            f"the pipeline gives {len(said)} answers for {len(frame)} rows",
             WHERE,
-            "leave rows out before fit, or let the contract refuse them; "
-            "a step must give one row for each row that it is given",
+            "it must give one answer for each row",
         )
     return said
 
 
+def _steps(given: Any) -> Steps:
+    pipeline = unwrap(given)
+    if isinstance(pipeline, Pipeline):
+        return [(name, step) for name, step in pipeline.steps if not isinstance(step, str)]
+    return [(type(pipeline).__name__.lower(), pipeline)]
+
+
 def _fails(given: Any, frame: pd.DataFrame, error: Exception) -> SaveRefused:
     what = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-    step = _first_step(given, frame, lambda table, _: table)
     return SaveRefused(
-        f"the pipeline fails on its own training rows, in step {step}: {what}",
+        f"the pipeline fails on its own training rows, in step {_failing_step(given, frame)}: "
+        f"{what}",
         WHERE,
         "pass the raw frame that the pipeline was fitted on; pipeline.predict(reference) must "
         "work, under the same sklearn.set_config and set_output as in fit",
     )
 
 
-def _row_changer(given: Any, frame: pd.DataFrame) -> str:
-    def must_keep(table: Any, before: int) -> Any:
-        if n_rows(table) != before:
-            raise ValueError("another number of rows")
-        return table
-
-    return _first_step(given, frame, must_keep)
-
-
-def _first_step(given: Any, frame: pd.DataFrame, check: Callable[[Any, int], Any]) -> str:
-    """Return the name of the first step that raises, or whose result `check` refuses."""
-    pipeline = given
-    while hasattr(pipeline, "best_estimator_"):
-        pipeline = pipeline.best_estimator_
-    table: Any = frame
-    for name, step in pipeline.steps if isinstance(pipeline, Pipeline) else [("", pipeline)]:
+def _failing_step(given: Any, table: Any) -> str:
+    *steps, (name, last) = _steps(given)
+    for inner, step in steps:
         try:
-            if hasattr(step, "transform"):
-                table = check(step.transform(table), n_rows(table))
+            table = step.transform(table) if hasattr(step, "transform") else table
         except Exception:
-            return f"{name} ({called(step)})" if name else called(step)
-    last = pipeline.steps[-1] if isinstance(pipeline, Pipeline) else ("", pipeline)
-    return f"{last[0]} ({called(last[1])})" if last[0] else called(last[1])
+            return f"{inner} ({called(step)})"
+    return f"{name} ({called(last)})"
 
 
 def serve(scorer: Scorer, conformed: pd.DataFrame, partition: Iterable[Rows]) -> pd.DataFrame:
@@ -122,6 +114,7 @@ def compare(
     trained: pd.DataFrame,
     served: pd.DataFrame,
     partition: Sequence[Rows],
+    relative: float,
 ) -> tuple[Rows, Rows]:
     """Hold what is served against what the pipeline itself answers.
 
@@ -135,6 +128,8 @@ def compare(
     trained, served : DataFrame of shape (n_rows, n_outputs)
     partition : sequence of ndarray
         The pieces in which it was served.
+    relative : float
+        As in `asfitted.scoring.rounding.apart`.
 
     Returns
     -------
@@ -149,11 +144,11 @@ def compare(
     AnswersDiffer
         Where no step does, and the answers differ all the same.
     """
-    off, tied = answers_apart(scorer.estimator, trained, served)
+    off, tied = answers_apart(scorer.estimator, trained, served, relative)
     bad = np.flatnonzero(off > 1)
     jumped = np.array([], dtype=int)
     if len(bad):
-        jumped = _Explanation(scorer, steps, partition).jumps(conformed, bad)
+        jumped = _Explanation(scorer, steps, partition, relative).jumps(conformed, bad)
         left = np.setdiff1d(bad, jumped)
         if len(left):
             row = int(left[0])
@@ -179,8 +174,11 @@ class _Explanation:
     blocks in which it serves.
     """
 
-    def __init__(self, scorer: Scorer, steps: Steps, partition: Sequence[Rows]) -> None:
+    def __init__(
+        self, scorer: Scorer, steps: Steps, partition: Sequence[Rows], relative: float
+    ) -> None:
         self.scorer, self.steps, self.partition = scorer, steps, partition
+        self.relative = relative
 
     def jumps(self, conformed: pd.DataFrame, bad: Rows) -> Rows:
         """Return which of the rows in `bad` differ by a jump; refuse a step that depends."""
@@ -244,7 +242,7 @@ class _Explanation:
     def _apart(self, was: Any, now: Any) -> Any:
         named = [isinstance(one, pd.DataFrame) and "prediction" in one for one in (was, now)]
         if all(named):
-            return answers_apart(self.scorer.estimator, was, now)[0]
+            return answers_apart(self.scorer.estimator, was, now, self.relative)[0]
         return rows_apart(was, now)
 
 

@@ -21,12 +21,14 @@ from asfitted.config import Config
 from asfitted.contract import Column, Conform, DataContract, Fill
 from asfitted.errors import ResourceNotShipped, SaveRefused
 from asfitted.save._ask import ask
-from asfitted.save._prove import Proof, prove_model
+from asfitted.save._prove import Proof, Proved, prove_model
 from asfitted.scoring import outputs, proof
 from asfitted.scoring.outputs import PredictFn
+from asfitted.scoring.rounding import answers_apart
 from asfitted.scoring.scorer import contracts_within, is_plain, split, unwrap
 
-GOLDEN_ROWS = 100
+# Rows of the reference, and rows that hold what training may never have seen.
+GOLDEN_ROWS, GOLDEN_PROBES = 100, 300
 
 
 @dataclass(frozen=True)
@@ -76,33 +78,32 @@ def build(
     fields = config.field_policy(name)
     pipeline = _without_ranges(unwrap(given), fields)
     contract = split(pipeline)[0]
+    estimator = split(pipeline)[1][-1][1]
+    outputs.refuse_predict_fn(estimator, predict_fn)
     files = _resource_files(declared() if resources is None else resources)
-    with of_model(files), showing(Console(stderr=True)) as advance:
-        outputs.refuse_predict_fn(split(pipeline)[1][-1][1], predict_fn)
-        proved = prove_model(given, reference, advance)
-        scorer = proved.scorer
-        examples = _without_secrets(sample(proved.conformed, GOLDEN_ROWS), contract, fields)
-        expected = scorer.score(examples)
-        trained = ask(given, examples, scorer.estimator)
-    _refuse_two_of_a_name(contract, expected)
+    modules = _needed(pipeline, contract)
     with _whole_or_nothing(root):
         code.ship(root, code_paths)
-        pins = environment.closure(
-            [*environment.RUNTIME, *code.distributions(root, _needed(pipeline, contract))]
-        )
+        pins = environment.closure([*environment.RUNTIME, *code.distributions(root, modules)])
+        # As fit has left it: what answering may change in a step does not travel.
         written, trusted = serialize.dump(pipeline, root, serialization_format)
+        with of_model(files), showing(Console(stderr=True)) as advance:
+            proved = prove_model(given, reference, advance)
+            golden_examples = _golden(given, proved, contract, fields)
+        expected = golden_examples[1]
+        _refuse_two_of_a_name(contract, expected)
         environment.write(root, pins)
         contract.save(root / layout.CONTRACT)
         placed = _ship_resources(root, files)
-        golden.write(root, examples, expected, trained)
+        golden.write(root, *golden_examples, relative=proved.relative)
         describe(
             Built(
                 name=name,
                 contract=contract,
                 predict_fn=predict_fn,
-                whole_steps=scorer.whole_steps,
+                whole_steps=proved.scorer.whole_steps,
                 shortcuts=proved.shortcuts,
-                transform_output=scorer.transform_output,
+                transform_output=proved.scorer.transform_output,
                 proof=proved.proof,
                 fields=fields,
                 model_file=layout.SKOPS if written == "skops" else layout.PICKLE,
@@ -114,6 +115,22 @@ def build(
         shown = ("mlflow", "scikit-learn", "pandas", "numpy")
         manifest.seal(root, placed, {package: pins[package] for package in shown})
         _refuse_unproved(root)
+
+
+def _golden(
+    given: Any, proved: Proved, contract: DataContract, fields: Mapping[str, str]
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return rows, what is served for them and what the pipeline itself says of them."""
+    parts = [sample(proved.conformed, GOLDEN_ROWS), sample(proved.probes, GOLDEN_PROBES)]
+    examples = pd.concat(parts, ignore_index=True)
+    examples.attrs = dict(parts[0].attrs)
+    examples = _without_secrets(examples, contract, fields)
+    estimator = proved.scorer.estimator
+    trained = ask(given, examples, estimator)
+    served = proved.scorer.score(examples)
+    off, tied = answers_apart(estimator, trained, served, proved.relative)
+    clear = np.flatnonzero((off <= 1) & ~tied)
+    return tuple(part.iloc[clear].reset_index(drop=True) for part in (examples, served, trained))  # type: ignore[return-value]
 
 
 def _needed(pipeline: Any, contract: DataContract) -> dict[str, set[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -65,9 +66,13 @@ def _reached(step: Any, names: list[str]) -> Iterator[tuple[str, Any, int]]:
 def is_supervised(encoder: Any) -> bool:
     """Whether an encoder learns from the target: an unseen category gets its prior."""
     try:
-        return bool(get_tags(encoder).target_tags.required)
+        if get_tags(encoder).target_tags.required:
+            return True
+        # feature-engine does not tell scikit-learn, but cannot be fitted without.
+        target = inspect.signature(encoder.fit).parameters.get("y")
     except Exception:
         return False
+    return target is not None and target.default is inspect.Parameter.empty
 
 
 def refuse_losses(scorer: Scorer, conformed: pd.DataFrame, base: pd.DataFrame) -> None:
@@ -193,6 +198,8 @@ def _lost(
     if len(taken) == len(judged) - len(dropped):
         # No step tells any category of the column from another.
         return []
+    if len(taken) == 1 and any(_drops_unseen(encoder) for encoder, _ in encoders):
+        return []
     if any(value in seen for value in taken):
         # Rare ones go together, or a step of the user's asks no more than "is it x?".
         grouped = any(
@@ -209,13 +216,18 @@ def _lost(
 
 def _dropped(encoder: Any, place: int) -> list[Any]:
     """Return the category of the column at `place` that a one-hot encoder leaves out."""
-    if not isinstance(encoder, OneHotEncoder) or encoder.drop_idx_ is None:
+    if not isinstance(encoder, OneHotEncoder) or getattr(encoder, "drop_idx_", None) is None:
         return []
     which = encoder.drop_idx_[place]
     if which is None:
         return []
     label = encoder.categories_[place][which]
     return [None if pd.isna(label) else label]
+
+
+def _drops_unseen(encoder: Any) -> bool:
+    """Whether an encoder that something else has fitted a copy of leaves one category out."""
+    return getattr(encoder, "drop", None) is not None and not hasattr(encoder, "drop_idx_")
 
 
 def _hint_for_loss(name: str, encoders: list[tuple[Any, int]]) -> str:

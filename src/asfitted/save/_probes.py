@@ -14,6 +14,7 @@ from asfitted.contract import Column, DataContract, Fill
 from asfitted.contract.column import EXACT
 from asfitted.errors import AsfittedError, ProbeFailed, ResourceNotShipped
 from asfitted.save._losses import hint_for_failure, refuse_losses, warn_of_unused
+from asfitted.save._row_wise import refuse_row_change
 from asfitted.scoring.scorer import Scorer
 
 logger = logging.getLogger(__name__)
@@ -219,6 +220,7 @@ def _answered(scorer: Scorer, probes: Probes) -> Probes:
     except ResourceNotShipped:
         raise
     except Exception:
+        refuse_row_change(scorer.steps, probes.frame)
         failed: list[tuple[int, Exception]] = []
         _find_failing(scorer, probes.frame, list(range(len(probes.frame))), failed)
     must: list[tuple[Value, Exception]] = []

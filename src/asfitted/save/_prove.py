@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn import get_config
+from threadpoolctl import threadpool_limits
 
 from asfitted.contract import DataContract
 from asfitted.errors import (
@@ -23,17 +24,33 @@ from asfitted.errors import (
 from asfitted.save._ask import WHERE, ask, compare, serve
 from asfitted.save._checks import prove_checks
 from asfitted.save._compare import deviation
+from asfitted.save._losses import transform
 from asfitted.save._probes import Probes, probe
-from asfitted.save._row_wise import LEARN_IN_FIT, SAMPLE_ROWS, called, plan, rows_of
-from asfitted.save._rows import SHUFFLED_PIECES, Rows, companies, further_companies, pieces, spread
+from asfitted.save._row_wise import (
+    LEARN_IN_FIT,
+    SAMPLE_ROWS,
+    called,
+    plan,
+    refuse_row_change,
+    rows_of,
+)
+from asfitted.save._rows import (
+    SHUFFLED_PIECES,
+    Rows,
+    companies,
+    further_companies,
+    in_time,
+    pieces,
+    spread,
+)
 from asfitted.save._shortcuts import proved as proved_shortcuts
 from asfitted.scoring.blocks import call_by_rows, n_rows
-from asfitted.scoring.rounding import answers_apart
+from asfitted.scoring.rounding import answers_apart, single_precision
 from asfitted.scoring.scorer import Scorer, quiet_and_single, split, unwrap
 
-# Rows of the reference that the pipeline itself is asked about; as many as it answers in
-# this time, and no fewer than the least.
-_ROWS, _LEAST_ROWS, _ROWS_S = 30_000, 1_000, 20.0
+# Rows of the reference that the pipeline itself is asked about, and that are then scored as
+# they will be served: as many as each does in its time, and no fewer than the least.
+_ROWS, _LEAST_ROWS, _ASK_S, _SERVE_S = 30_000, 1_000, 20.0, 5.0
 # Rows that are scored alone and in many companies.
 _POOL_ROWS = 1_000
 # What all rows alone, and all companies, may take; the least of each is always done.
@@ -82,12 +99,17 @@ class Proved:
     shortcuts : list of str
     conformed : DataFrame of shape (n_rows, n_features)
         The rows of the reference that were proved, but for those that tie or jump.
+    probes : DataFrame of shape (n_probes, n_features)
+    relative : float
+        Relative difference that counts as rounding, where it is more than the type's own.
     proof : Proof
     """
 
     scorer: Scorer
     shortcuts: list[str]
     conformed: pd.DataFrame
+    probes: pd.DataFrame
+    relative: float
     proof: Proof
 
 
@@ -112,8 +134,9 @@ def prove_model(given: Any, reference: pd.DataFrame, advance: Advance) -> Proved
     """
     contract, _ = split(unwrap(given))
     conformed = conform_reference(contract, reference)
-    with warnings.catch_warnings():
-        # What fit has said already, scikit-learn says again of each of thousands of calls.
+    with warnings.catch_warnings(), threadpool_limits(1, "openmp"):
+        # What fit has said already, scikit-learn says again of each of thousands of calls;
+        # and for a few rows the threads of a boosting model take ten times their work.
         warnings.simplefilter("ignore")
         return _proved(given, reference, conformed, advance)
 
@@ -123,7 +146,9 @@ def _proved(
 ) -> Proved:
     pipeline = unwrap(given)
     estimator = split(pipeline)[1][-1][1]
-    chosen = spread(conformed, _affordable(given, reference, estimator, len(reference)))
+    few = reference.iloc[:_LEAST_ROWS]
+    afford = _affordable(lambda: ask(given, few, estimator), len(reference), _ASK_S)
+    chosen = spread(conformed, afford)
     raw, conformed = (
         reference.iloc[chosen],
         conformed.iloc[chosen].reset_index(drop=True),
@@ -141,14 +166,23 @@ def _proved(
     raise last
 
 
-def _affordable(given: Any, reference: pd.DataFrame, estimator: Any, total: int) -> int:
-    """Return how many rows the pipeline is asked about: the time of the first tells."""
+def _affordable(call: Callable[[], Any], total: int, within_s: float) -> int:
+    """Return how many rows there is time for: that of a call with the least tells.
+
+    Parameters
+    ----------
+    call : callable
+        Does to the first `_LEAST_ROWS` rows what is to be done to more.
+    total : int
+        Rows that there are.
+    within_s : float
+    """
     if total <= _LEAST_ROWS:
         return total
     begun = monotonic()
-    ask(given, reference.iloc[:_LEAST_ROWS], estimator)
+    call()
     a_row = (monotonic() - begun) / _LEAST_ROWS
-    return int(min(_ROWS, max(_LEAST_ROWS, _ROWS_S / max(a_row, 1e-9))))
+    return int(min(_ROWS, max(_LEAST_ROWS, within_s / max(a_row, 1e-9))))
 
 
 def _served(
@@ -164,22 +198,26 @@ def _served(
     pool = conformed.iloc[spread(conformed, _POOL_ROWS)].reset_index(drop=True)
     sample = pool.iloc[spread(pool, SAMPLE_ROWS)].reset_index(drop=True)
     scorer.whole_steps = _planned(scorer, sample)
+    relative = single_precision(transform(scorer, sample))
     probes = probe(scorer, conformed)
     prove_checks(scorer, sample)
+    few = conformed.iloc[:_LEAST_ROWS]
+    chosen = spread(conformed, _affordable(lambda: scorer.answers(few), len(conformed), _SERVE_S))
+    conformed, trained = (part.iloc[chosen].reset_index(drop=True) for part in (conformed, trained))
     for whole_steps in dict.fromkeys([scorer.whole_steps, 0]):
         scorer = Scorer(pipeline, whole_steps, transform_output=transform_output)
         shortcuts = proved_shortcuts(scorer, [sample, probes.frame])
         scorer = Scorer(pipeline, whole_steps, shortcuts, transform_output)
         order = list(pieces(len(conformed)))
         served = _in_pieces(scorer, conformed, order, "served", advance)
-        tied, jumped = compare(scorer, steps, conformed, trained, served, order)
+        tied, jumped = compare(scorer, steps, conformed, trained, served, order, relative)
         shuffled = np.random.default_rng(0).permutation(len(conformed))
         other = [shuffled[piece] for piece in pieces(len(conformed), SHUFFLED_PIECES)]
         again = _in_pieces(scorer, conformed, other, "shuffled", advance)
-        compare(scorer, steps, conformed, trained, again, other)
+        compare(scorer, steps, conformed, trained, again, other, relative)
         table = _with_probes(pool, probes)
-        _compare_probes(given, scorer, steps, probes)
-        moved, alone, beside = _moved(scorer, steps, table, len(probes.frame), advance)
+        _compare_probes(given, scorer, steps, probes, relative)
+        moved, alone, beside = _moved(scorer, steps, table, len(probes.frame), relative, advance)
         if not (moved or _differs(served, again)):
             break
     else:
@@ -188,7 +226,9 @@ def _served(
     return Proved(
         scorer,
         shortcuts,
-        conformed.iloc[clean].reset_index(drop=True),
+        conformed.iloc[clean if len(clean) else tied].reset_index(drop=True),
+        probes.frame,
+        relative,
         Proof(len(conformed), alone, beside, len(probes.frame), len(tied), len(jumped)),
     )
 
@@ -230,7 +270,11 @@ def _in_pieces(
             yield piece
             advance(phase, len(piece), len(conformed))
 
-    return serve(scorer, conformed, told())
+    try:
+        return serve(scorer, conformed, told())
+    except Exception:
+        refuse_row_change(scorer.steps, conformed)
+        raise
 
 
 def _with_probes(pool: pd.DataFrame, probes: Probes) -> pd.DataFrame:
@@ -240,16 +284,23 @@ def _with_probes(pool: pd.DataFrame, probes: Probes) -> pd.DataFrame:
     return table
 
 
-def _compare_probes(given: Any, scorer: Scorer, steps: Any, probes: Probes) -> None:
+def _compare_probes(
+    given: Any, scorer: Scorer, steps: Any, probes: Probes, relative: float
+) -> None:
     """Hold what is served for the probes against what the pipeline says of them."""
     trained = ask(given, probes.frame, scorer.estimator)
     order = list(pieces(len(probes.frame)))
     served = serve(scorer, probes.frame, order)
-    compare(scorer, steps, probes.frame, trained, served, order)
+    compare(scorer, steps, probes.frame, trained, served, order, relative)
 
 
 def _moved(
-    scorer: Scorer, steps: Any, table: pd.DataFrame, n_probes: int, advance: Advance
+    scorer: Scorer,
+    steps: Any,
+    table: pd.DataFrame,
+    n_probes: int,
+    relative: float,
+    advance: Advance,
 ) -> tuple[bool, int, int]:
     """Score rows alone and in many companies; refuse where an answer is another one.
 
@@ -269,11 +320,9 @@ def _moved(
 
     def held(batches: Iterable[Rows], phase: str, least: int, within_s: float) -> int:
         nonlocal moved
-        done, begun = 0, monotonic()
-        for rows in batches:
-            if done >= least and monotonic() - begun > within_s:
-                break
-            moved |= _prove_company(scorer, steps, table, expected, rows)
+        done = 0
+        for rows in in_time(batches, least, within_s):
+            moved |= _prove_company(scorer, steps, table, expected, rows, relative)
             done += 1
             advance(phase, 1, None)
         return done
@@ -295,18 +344,22 @@ def _moved(
 
 
 def _prove_company(
-    scorer: Scorer, steps: Any, table: pd.DataFrame, expected: pd.DataFrame, rows: Rows
+    scorer: Scorer,
+    steps: Any,
+    table: pd.DataFrame,
+    expected: pd.DataFrame,
+    rows: Rows,
+    relative: float,
 ) -> bool:
     """Return whether the answers of some rows move by rounding; refuse where by more."""
     part = table.iloc[rows].reset_index(drop=True)
     was = expected.iloc[rows].reset_index(drop=True)
     try:
         now = scorer.answers(part)
-    except AsfittedError:
-        raise
     except Exception as error:
+        refuse_row_change(steps, part)
         raise _dependent(scorer, steps, table, rows, f"fails: {error}") from error
-    off, _ = answers_apart(scorer.estimator, was, now)
+    off, _ = answers_apart(scorer.estimator, was, now, relative)
     if (off > 1).any():
         raise _dependent(scorer, steps, table, rows, "gives a row another answer")
     return _differs(was, now)

@@ -13,13 +13,16 @@ from sklearn.utils import _safe_indexing
 
 from asfitted.errors import AsfittedError, BatchDependent, RowsChanged
 from asfitted.save._compare import deviation
-from asfitted.save._rows import companies
+from asfitted.save._rows import companies, in_time
 from asfitted.scoring import outputs
 from asfitted.scoring.blocks import call_by_rows, is_several, laid_out, n_rows, take
+from asfitted.scoring.rounding import single_precision
 from asfitted.scoring.scorer import parts, quiet_and_single, results
 from asfitted.scoring.shortcuts import Steps
 
 SAMPLE_ROWS = 200
+# Companies in which each step is tried: the least, and the time for further ones.
+_LEAST, _WITHIN_S = 14, 2.0
 
 # scikit-learn's modules whose transformers treat each cell or row by itself,
 # without BLAS. Whatever else it has runs in blocks; so does what is measured to
@@ -87,23 +90,26 @@ def plan(steps: Steps, conformed: pd.DataFrame, transform_output: str = "default
         name, estimator = steps[-1]
         # Where there are scores, a label is theirs: on a tie it may turn with the last bit.
         *labels, judged = outputs.methods(estimator)
-        exact, _ = _prove(name, estimator, getattr(estimator, judged), table)
+        relative = single_precision(table)
+        exact, _ = _prove(name, estimator, getattr(estimator, judged), table, relative)
         if all_exact and exact and is_of_trees(estimator):
             calls = (getattr(estimator, method) for method in labels)
             whole_steps += all(_prove(name, estimator, call, table)[0] for call in calls)
-        _prove_together(steps, whole_steps, sample)
+        _prove_together(steps, whole_steps, sample, relative)
     return whole_steps
 
 
-def _prove(name: str, step: Any, call: Callable[[Any], Any], table: Any) -> tuple[bool, Any]:
+def _prove(
+    name: str, step: Any, call: Callable[[Any], Any], table: Any, relative: float = 0.0
+) -> tuple[bool, Any]:
     """Return whether each row gets the same bits in any company, and the whole result."""
     everyone = np.arange(n_rows(table))
     # Always on a copy: a step may write into what it is given.
     reference = _kept(name, step, call, table, rows_of(table, everyone))
     exact = True
-    for rows in [everyone, *companies(len(everyone))]:
+    for rows in in_time([everyone, *companies(len(everyone))], _LEAST, _WITHIN_S):
         given = _tried(name, step, call, table, rows_of(table, rows))
-        off = deviation(rows_of(reference, rows), given)
+        off = deviation(rows_of(reference, rows), given, relative)
         if off > 1:
             culprit = _culprit(name, step, table)
             if culprit is not None:
@@ -114,7 +120,7 @@ def _prove(name: str, step: Any, call: Callable[[Any], Any], table: Any) -> tupl
     labelled = _relabelled(table)
     if labelled is not None:
         given = _tried(name, step, call, table, labelled)
-        if deviation(reference, rows_of(given, everyone)) > 1:
+        if deviation(reference, rows_of(given, everyone), relative) > 1:
             raise BatchDependent(
                 f"step {name} ({called(step)}) gives a row another answer where the frame has "
                 "another index: in production rows have no labels",
@@ -141,10 +147,9 @@ def _kept(name: str, step: Any, call: Callable[[Any], Any], table: Any, part: An
     """Return what `call` makes of `part`, with a row for each of its rows."""
     try:
         return call_by_rows(call, part, name)
-    except RowsChanged as error:
-        culprit = _culprit(name, step, table) or name
-        what = f"changes the number of rows: it {error.what.removeprefix(f'step {name} ')}"
-        raise _dependent(culprit, what) from error
+    except RowsChanged:
+        refuse_row_change([(name, step)], part)
+        raise
 
 
 def _relabelled(table: Any) -> Any:
@@ -155,7 +160,7 @@ def _relabelled(table: Any) -> Any:
     return table.copy().set_axis(labels, axis=0)
 
 
-def _prove_together(steps: Steps, whole_steps: int, sample: pd.DataFrame) -> None:
+def _prove_together(steps: Steps, whole_steps: int, sample: pd.DataFrame, relative: float) -> None:
     """Score as `Scorer` does; what each step alone hides, a dtype or an index, shows here."""
     estimator = steps[-1][1]
 
@@ -163,8 +168,8 @@ def _prove_together(steps: Steps, whole_steps: int, sample: pd.DataFrame) -> Non
         return results(steps, whole_steps, laid_out(table) if whole_steps else table)
 
     reference = scored(rows_of(sample, np.arange(len(sample))))
-    for rows in companies(len(sample)):
-        off = deviation(rows_of(reference, rows), scored(rows_of(sample, rows)))
+    for rows in in_time(companies(len(sample)), _LEAST, _WITHIN_S):
+        off = deviation(rows_of(reference, rows), scored(rows_of(sample, rows)), relative)
         if off > 1:
             names = ", ".join(name for name, _ in steps)
             raise _dependent(names, "gives a row another answer in another company")
@@ -214,6 +219,56 @@ def _culprit(name: str, step: Any, table: Any) -> str | None:
             if culprit is not None:
                 return culprit
     return f"{name} ({called(step)})" if is_leaf else None
+
+
+def row_changer(steps: Steps, table: Any) -> str | None:
+    """Return the innermost step that does not give a row for each row of `table`; else None."""
+    for name, step in steps:
+        found = _row_changer(name, step, table)
+        if found is not None:
+            return found
+        try:
+            table = step.transform(rows_of(table, np.arange(n_rows(table))))
+        except Exception:
+            return None
+    return None
+
+
+def _row_changer(name: str, step: Any, table: Any) -> str | None:
+    try:
+        for inner, part, sub in parts_of(step, table):
+            found = _row_changer(f"{name}.{inner}", part, sub)
+            if found is not None:
+                return found
+    except Exception:
+        # It is made of others, one of which fails by itself.
+        return None
+    method = "transform" if hasattr(step, "transform") else "predict"
+    try:
+        call_by_rows(getattr(step, method), rows_of(table, np.arange(n_rows(table))), name)
+    except RowsChanged:
+        return f"{name} ({called(step)})"
+    except Exception:
+        return None
+    return None
+
+
+def refuse_row_change(steps: Steps, table: Any) -> None:
+    """Refuse a step that does not give a row for each row of `table`.
+
+    Raises
+    ------
+    BatchDependent
+    """
+    name = row_changer(steps, table)
+    if name is not None:
+        raise BatchDependent(
+            f"step {name} changes the number of rows: which answer belongs to which row is not "
+            "known then",
+            name,
+            "leave rows out before fit, or let the contract refuse them; a step must give one "
+            "row for each row that it is given",
+        )
 
 
 def called(step: Any) -> str:

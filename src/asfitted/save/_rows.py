@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,8 @@ def spread(frame: pd.DataFrame, limit: int) -> Rows:
             if len(chosen) >= wanted:
                 break
             chosen.add(int(row))
-    even = np.linspace(0, total - 1, limit - len(chosen)).round().astype(int)
+    rest = np.setdiff1d(np.arange(total), list(chosen))
+    even = rest[np.linspace(0, len(rest) - 1, limit - len(chosen)).round().astype(int)]
     return np.array(sorted(chosen | set(even.tolist())))
 
 
@@ -107,12 +109,21 @@ def _runs(total: int) -> Iterator[int]:
 
 
 def companies(total: int) -> Iterator[Rows]:
-    """Yield rows alone, in batches of several sizes, and all of them in another order."""
+    """Yield all rows in another order, rows in batches of several sizes, and rows alone."""
     shuffled = np.random.default_rng(0).permutation(total)
-    yield from (np.array([row]) for row in shuffled[:_ALONE])
-    yield from (shuffled[:size] for size in _SIZES if size <= total)
     yield shuffled
     yield np.arange(total)[::-1]
+    yield from (shuffled[:size] for size in _SIZES if size <= total)
+    yield from (np.array([row]) for row in shuffled[:_ALONE])
+
+
+def in_time(batches: Iterable[Rows], least: int, within_s: float) -> Iterator[Rows]:
+    """Yield the first `least` of `batches`, and further ones while there is time."""
+    begun = monotonic()
+    for done, rows in enumerate(batches):
+        if done >= least and monotonic() - begun > within_s:
+            return
+        yield rows
 
 
 def further_companies(frame: pd.DataFrame) -> Iterator[Rows]:

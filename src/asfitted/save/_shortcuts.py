@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from asfitted.artifact import code
+from asfitted.contract import Conform, DataContract
 from asfitted.scoring import direct, distinct, labels, outputs
 from asfitted.scoring.blocks import in_blocks, laid_out, same_bits
 from asfitted.scoring.linear import Linear
 from asfitted.scoring.scorer import Scorer, quiet_and_single, through
-from asfitted.scoring.shortcuts import COLUMNS, LABELS, LINEAR, TEXTS, of_texts
+from asfitted.scoring.shortcuts import COLUMNS, LABELS, LINEAR, TEXTS, UNMARKED, of_texts
+
+_CONTRACT_MODULES = {Conform.__module__, DataContract.__module__}
 
 
 def proved(scorer: Scorer, tables: Sequence[pd.DataFrame]) -> list[str]:
@@ -27,7 +31,9 @@ def proved(scorer: Scorer, tables: Sequence[pd.DataFrame]) -> list[str]:
     """
     steps, found = scorer.steps, []
     laid = [laid_out(table) for table in tables]
-    with quiet_and_single():
+    if _reads_no_mark(scorer, tables):
+        found.append(UNMARKED)
+    with quiet_and_single(scorer.transform_output):
         if direct.agrees(steps[0][1], scorer.contract, tables):
             found.append(COLUMNS)
         if _texts(scorer, laid):
@@ -38,6 +44,25 @@ def proved(scorer: Scorer, tables: Sequence[pd.DataFrame]) -> list[str]:
         if all(labels.agree(scorer.estimator, table) for table in given):
             found.append(LABELS)
     return found
+
+
+def _reads_no_mark(scorer: Scorer, tables: Sequence[pd.DataFrame]) -> bool:
+    """Whether no step holds a contract, and each answers the same for an unmarked frame.
+
+    A contract within, in whatever holds it, would read moments of its zone a second time.
+    """
+    met = code.needed([step for _, step in scorer.steps])
+    if met.keys() & _CONTRACT_MODULES:
+        return False
+    for table in tables:
+        unmarked = table.copy()
+        unmarked.attrs = {}
+        try:
+            if not scorer.answers(unmarked).equals(scorer.answers(table)):
+                return False
+        except Exception:
+            return False
+    return True
 
 
 def _texts(scorer: Scorer, tables: Sequence[pd.DataFrame]) -> bool:

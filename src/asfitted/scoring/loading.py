@@ -131,14 +131,15 @@ def prove_trained(model: FittedModel, root: Path) -> None:
     ------
     GoldenMismatch
     """
-    inputs, _, _ = golden.read(root)
+    inputs, _, meta = golden.read(root)
+    relative = max(meta["tolerance"].values(), default=0.0)
     trained = golden.read_trained(root)
     estimator = model.scorer.estimator
     with of_model(model.resources or {}), quiet_and_single(model.scorer.transform_output):
         said = outputs.of_pipeline(model.pipeline, inputs, estimator)
         served = model.scorer.answers(model.contract.conform(inputs, keys=False).frame)
     for answers, who in ((said, "the pipeline itself gives"), (served, "the model gives")):
-        off, _ = answers_apart(estimator, trained, answers)
+        off, _ = answers_apart(estimator, trained, answers, relative)
         wrong = int((off > 1).sum())
         if wrong:
             row = int((off > 1).argmax())

@@ -160,7 +160,17 @@ def refuse_predict_fn(estimator: Any, predict_fn: str) -> None:
             f"the last step, {name}, cannot predict",
             mend="end the pipeline with a classifier or a regressor",
         )
-    if predict_fn != "predict" and "predict_proba" not in methods(estimator):
+    if predict_fn == "predict" or "predict_proba" in methods(estimator):
+        return
+    if hasattr(estimator, "predict_proba") and not is_classifier(estimator):
+        raise SaveRefused(
+            f"{name} has predict_proba and is no classifier to scikit-learn, so "
+            f"predict_fn={predict_fn!r} cannot be served",
+            name,
+            "inherit from sklearn.base.ClassifierMixin, before BaseEstimator, and let fit set "
+            "classes_",
+        )
+    if "predict_proba" not in methods(estimator):
         raise SaveRefused(
             f"{name} gives no probabilities, so predict_fn={predict_fn!r} cannot be served",
             mend="say predict_fn='predict', or wrap it in CalibratedClassifierCV",

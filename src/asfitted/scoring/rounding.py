@@ -23,12 +23,31 @@ def rounding(values: np.ndarray[Any, Any]) -> float:
     return float(np.sqrt(np.finfo(values.dtype).eps))
 
 
-def apart(was: np.ndarray[Any, Any], now: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def single_precision(table: Any) -> float:
+    """Return what counts as rounding in what is computed from `table`, where it holds float32.
+
+    An estimator that is given float32 computes in it, and may answer in float64.
+
+    Returns
+    -------
+    float
+        0 for a table of float64 alone.
+    """
+    dtypes = table.dtypes if isinstance(table, pd.DataFrame) else [getattr(table, "dtype", None)]
+    found = [d for d in dtypes if isinstance(d, np.dtype) and d.kind == "f" and d.itemsize < 8]
+    return max((rounding(np.empty(0, dtype)) for dtype in found), default=0.0)
+
+
+def apart(
+    was: np.ndarray[Any, Any], now: np.ndarray[Any, Any], relative: float = 0.0
+) -> np.ndarray[Any, Any]:
     """Return how far each row's values are apart, in units of what counts as rounding.
 
     Parameters
     ----------
     was, now : ndarray of shape (n_rows,) or (n_rows, n_columns)
+    relative : float, default 0.0
+        Relative difference that counts as rounding, where it is more than the type's own.
 
     Returns
     -------
@@ -39,15 +58,17 @@ def apart(was: np.ndarray[Any, Any], now: np.ndarray[Any, Any]) -> np.ndarray[An
     if was.shape != now.shape:
         return np.full(len(was), np.inf)
     if was.dtype.kind == "f" and now.dtype.kind == "f":
-        return _floats_apart(was, now)
+        return _floats_apart(was, now, relative)
     same = (was == now) | (pd.isna(was) & pd.isna(now))
     return np.where(np.asarray(same, dtype=bool).all(axis=1), 0.0, np.inf)
 
 
-def _floats_apart(was: np.ndarray[Any, Any], now: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _floats_apart(
+    was: np.ndarray[Any, Any], now: np.ndarray[Any, Any], relative: float
+) -> np.ndarray[Any, Any]:
     if was.size == 0:
         return np.zeros(len(was))
-    relative = max(rounding(was), rounding(now))
+    relative = max(rounding(was), rounding(now), relative)
     was, now = was.astype("float64"), now.astype("float64")
     size = np.where(np.isfinite(was), np.abs(was), 0.0)
     usual = np.quantile(size, 0.9, axis=0)
@@ -58,7 +79,9 @@ def _floats_apart(was: np.ndarray[Any, Any], now: np.ndarray[Any, Any]) -> np.nd
     return np.where(np.isnan(off), np.inf, off).max(axis=1)
 
 
-def answers_apart(estimator: Any, was: pd.DataFrame, now: pd.DataFrame) -> tuple[Any, Any]:
+def answers_apart(
+    estimator: Any, was: pd.DataFrame, now: pd.DataFrame, relative: float = 0.0
+) -> tuple[Any, Any]:
     """Return (how far each row's answers are apart, mask of the ties).
 
     Parameters
@@ -67,6 +90,8 @@ def answers_apart(estimator: Any, was: pd.DataFrame, now: pd.DataFrame) -> tuple
         That has given the answers.
     was, now : DataFrame of shape (n_rows, n_outputs)
         From `asfitted.scoring.outputs.name_outputs`.
+    relative : float, default 0.0
+        As in `apart`.
 
     Returns
     -------
@@ -80,8 +105,8 @@ def answers_apart(estimator: Any, was: pd.DataFrame, now: pd.DataFrame) -> tuple
     labels_off = np.zeros(len(was))
     tied = np.zeros(len(was), dtype=bool)
     for name in was.columns:
-        distance = apart(was[name].to_numpy(), now[name].to_numpy())
-        ties = _ties(estimator, was, str(name))
+        distance = apart(was[name].to_numpy(), now[name].to_numpy(), relative)
+        ties = _ties(estimator, was, str(name), relative)
         if ties is None:
             off = np.maximum(off, distance)
         else:
@@ -91,7 +116,9 @@ def answers_apart(estimator: Any, was: pd.DataFrame, now: pd.DataFrame) -> tuple
     return off, tied
 
 
-def _ties(estimator: Any, answers: pd.DataFrame, name: str) -> np.ndarray[Any, Any] | None:
+def _ties(
+    estimator: Any, answers: pd.DataFrame, name: str, relative: float
+) -> np.ndarray[Any, Any] | None:
     """Return where the scores behind a label tie; None for what is no label with scores."""
     if not name.startswith(PREDICTION):
         return None
@@ -102,12 +129,13 @@ def _ties(estimator: Any, answers: pd.DataFrame, name: str) -> np.ndarray[Any, A
         return None
     values = scores.to_numpy(dtype="float64")
     size = np.maximum(np.abs(values).max(axis=1), np.finfo("float64").tiny)
-    least = rounding(scores.iloc[:, 0].to_numpy()) * size
+    relative = max(rounding(scores.iloc[:, 0].to_numpy()), relative)
+    least = relative * size
     if values.shape[1] == 1:
         # One decision between two classes, or the probability of the second of them.
         cut = 0.5 if str(scores.columns[0]).startswith(PROBABILITY) else 0.0
         gap = np.abs(values[:, 0] - cut)
-        least = np.maximum(least, rounding(values) * np.quantile(np.abs(values), 0.9))
+        least = np.maximum(least, relative * np.quantile(np.abs(values), 0.9))
     else:
         ordered = np.sort(values, axis=1)
         gap = ordered[:, -1] - ordered[:, -2]

@@ -59,7 +59,7 @@ OUTPUTS = pd.DataFrame(
 
 def test_inputs_of_all_kinds_come_back_to_the_bit(tmp_path: Path) -> None:
     conformed = CONTRACT.conform(RAW).frame
-    golden.write(tmp_path, conformed, OUTPUTS)
+    golden.write(tmp_path, conformed, OUTPUTS, OUTPUTS)
     inputs, outputs, meta = golden.read(tmp_path)
     again = CONTRACT.conform(inputs, keys=False).frame
     pd.testing.assert_frame_equal(conformed, again)
@@ -81,7 +81,7 @@ def test_inputs_of_all_kinds_come_back_to_the_bit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rows", [[1], [0], [1, 1], []])
 def test_a_few_rows_of_any_kind(rows: list[int], tmp_path: Path) -> None:
     conformed = CONTRACT.conform(RAW.iloc[rows]).frame
-    golden.write(tmp_path, conformed, OUTPUTS.iloc[rows])
+    golden.write(tmp_path, conformed, OUTPUTS.iloc[rows], OUTPUTS.iloc[rows])
     inputs, outputs, meta = golden.read(tmp_path)
     again = CONTRACT.conform(inputs, keys=False).frame
     pd.testing.assert_frame_equal(conformed.reset_index(drop=True), again)

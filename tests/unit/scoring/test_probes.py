@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scoring_rows import CONTRACT, numbers, pipeline
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction import FeatureHasher
 from sklearn.impute import SimpleImputer
@@ -36,7 +36,8 @@ pytestmark = [
 
 def probed(pipe: Any, rows: pd.DataFrame, target: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
     scorer = Scorer(pipe.fit(rows, target))
-    return probe(scorer, scorer.contract.conform(rows, keys=False).frame)
+    probes = probe(scorer, scorer.contract.conform(rows, keys=False).frame)
+    return probes.frame, scorer.answers(probes.frame)
 
 
 def assert_let_through(pipe: Any, rows: pd.DataFrame, target: Any) -> None:
@@ -50,20 +51,56 @@ def assert_let_through(pipe: Any, rows: pd.DataFrame, target: Any) -> None:
 
 
 def test_each_value_is_tried_and_nothing_else_is_moved(fitted, rows) -> None:
-    scorer = Scorer(fitted)
-    probes, outputs = probe(scorer, CONTRACT.conform(rows, keys=False).frame)
-    base = probes.iloc[0]
-    tried = []
-    for _, row in probes.iloc[1:].iterrows():
-        other = [c for c in probes if not (row[c] == base[c] or (row.isna()[c] and base.isna()[c]))]
-        tried.append([(c, None if pd.isna(row[c]) else row[c]) for c in other])
-    everything = [("b", None), ("f", None)]
-    everything += [("c", value) for value in ("x", "y", "z", None)]
-    everything += [("d", value) for value in (2, 1, 0)]
-    everything += [("t", ""), ("m", None)]
-    assert [t[0] for t in tried if t] == [(c, v) for c, v in everything if v != base[c]]
-    assert all(len(t) <= 1 for t in tried)
-    assert len(probes) == len(outputs) == 12
+    conformed = CONTRACT.conform(rows, keys=False).frame
+    probes = probe(Scorer(fitted), conformed)
+    base = probes.frame.iloc[0]
+    tried: dict[str, list[Any]] = {}
+    for (_, row), varied in zip(probes.frame.iterrows(), probes.values, strict=True):
+        moved = [
+            c for c in base.index if not (row[c] == base[c] or pd.isna([row[c], base[c]]).all())
+        ]
+        assert moved in ([], [varied[0].column])
+        tried.setdefault(varied[0].column, []).append(
+            None if moved and pd.isna(row[moved[0]]) else row.get(varied[0].column)
+        )
+    assert tried["c"] == ["x", "y", "z", None]
+    assert tried["d"] == [2, 1, 0]
+    assert set(tried["f"]) == {True, False, None}
+    assert {"", "zq never seen"} <= set(tried["t"])
+    for name in ("a", "b", "k", "m"):
+        ends = conformed[name].dropna()
+        found = [value for value in tried[name] if value is not None]
+        assert {ends.min(), ends.max()} <= set(found)
+        assert min(found) < ends.min()
+        assert max(found) > ends.max()
+    assert None in tried["b"]
+    assert None in tried["m"]
+    assert None not in tried["a"]
+
+
+def test_a_bound_is_tried_and_nothing_beyond_it(rows, target) -> None:
+    bounded = CONTRACT.columns["a"].model_copy(update={"min": -5, "max": 5})
+    contract = CONTRACT.model_copy(update={"columns": {**CONTRACT.columns, "a": bounded}})
+    pipe = pipeline(("num", SimpleImputer(), ["a"]), contract=contract)
+    probes, _ = probed(pipe, rows, target)
+    assert (probes["a"].min(), probes["a"].max()) == (-5, 5)
+
+
+def root_of_the_rest(X):
+    if (X["a"] < -20).any():
+        raise ValueError("below what this was made for")
+    return X[["a"]]
+
+
+def test_a_number_beyond_training_that_fails_is_told_and_no_reason_to_refuse(
+    rows, target, caplog
+) -> None:
+    step = FunctionTransformer(root_of_the_rest)
+    probes, answers = probed(pipeline(("a", step, ["a"]), NUM), rows, target)
+    assert probes["a"].min() >= -20
+    assert len(answers) == len(probes)
+    assert "the contract allows a = -" in caplog.text
+    assert "below what this was made for" in caplog.text
 
 
 def hour(X):
@@ -148,10 +185,38 @@ def test_what_is_lost_in_silence_is_named(name, rows, target) -> None:
     assert "contract.categories(['c'" in error.value.mend
 
 
-def test_a_mapped_unknown_that_is_lost_in_silence(rows, target) -> None:
+def test_a_mapped_unknown_is_encoded_as_unknown(rows, target) -> None:
+    """`other` is where the contract puts what it does not know: no known category is lost."""
     pipe = pipeline(("cat", OneHotEncoder(handle_unknown="ignore"), ["d"]), NUM)
-    with pytest.raises(ProbeFailed, match="d = 0, which training never saw"):
-        probed(pipe, rows, target)
+    probes, answers = probed(pipe, rows, target)
+    assert 0 in set(probes["d"])
+    assert not answers.isna().any(axis=None)
+
+
+@pytest.mark.parametrize("drop", ["first", "if_binary", ["x"]])
+def test_what_one_encoder_drops_excuses_no_other_column(drop, rows, target) -> None:
+    dropping = OneHotEncoder(categories=[["x", "y"]], drop=drop, handle_unknown="ignore")
+    pipe = pipeline(
+        ("c", dropping, ["t"]), ("d", OneHotEncoder(handle_unknown="ignore"), ["c"]), NUM
+    )
+    columns = {
+        **CONTRACT.columns,
+        "t": CONTRACT.columns["c"].model_copy(
+            update={"categories": ("x", "y"), "missing": "refuse", "unknown": "refuse"}
+        ),
+    }
+    contract = CONTRACT.model_copy(update={"columns": columns})
+    pipe.set_params(conform__contract=contract)
+    with pytest.raises(ProbeFailed, match="c = 'z'"):
+        probed(pipe, rows.assign(t=rows["c"]), target)
+
+
+def test_a_binary_drop_excuses_no_loss_where_there_are_three(rows, target) -> None:
+    """Of three categories none is dropped, so that one which is lost is not the dropped one."""
+    rows.loc[:4, "c"] = None
+    encoder = OneHotEncoder(handle_unknown="ignore", drop="if_binary")
+    with pytest.raises(ProbeFailed, match="c = 'z', which training never saw"):
+        probed(pipeline(("c", encoder, ["c"]), NUM), rows, target)
 
 
 def test_a_target_encoder_of_one_column_does_not_excuse_another(rows, target) -> None:
@@ -217,8 +282,30 @@ def test_an_encoder_that_puts_rare_and_unseen_ones_together(rule, rows, target) 
     assert_let_through(pipe, rows, target)
 
 
-def test_a_column_that_the_pipeline_does_not_use(rows, target) -> None:
+def test_a_column_that_the_pipeline_does_not_use_is_told(rows, target, caplog) -> None:
     assert_let_through(pipeline(NUM), rows, target)
+    assert "no step uses b, f, c, d, t, m:" in caplog.text
+
+
+def test_columns_that_are_used_are_not_told(rows, target, caplog) -> None:
+    text = FunctionTransformer(lambda X: np.array([[len(t)] for t in X["t"]]))
+    used = [
+        ("c", asfitted.Dummies(), ["c", "d"]), ("t", text, ["t"]), numbers(),
+    ]  # fmt: skip
+    assert_let_through(pipeline(*used), rows, target)
+    assert "no step uses m:" in caplog.text
+
+
+def test_a_selector_of_objects_finds_nothing_behind_conform(rows, target, caplog) -> None:
+    text = make_column_selector(dtype_include=object)
+    encoder = OneHotEncoder(handle_unknown="ignore")
+    assert_let_through(
+        pipeline(("c", encoder, lambda X: [n for n in text(X) if n != "t"]), numbers()),
+        rows,
+        target,
+    )
+    assert "no step uses c, d, t, m:" in caplog.text
+    assert "a column selector of dtype object" in caplog.text
 
 
 def test_an_estimator_that_reads_the_category_dtype_itself(rows, target) -> None:

@@ -1,0 +1,231 @@
+"""Steps that people write and that do not give each row its own answer, and honest ones beside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import Pipeline
+
+import asfitted
+
+CONTRACT = asfitted.DataContract.from_yaml("""
+schema_version: 1
+keys: [order]
+columns:
+  order: {kind: text}
+  customer: {kind: text}
+  shop: {kind: integer}
+  amount: {kind: number}
+  weight: {kind: number, missing: pass}
+  colour: {kind: category, categories: [red, green, blue], missing: pass, unknown: missing}
+  sold: {kind: datetime, zone: America/New_York}
+""")
+NUMBERS = ["shop", "amount", "weight"]
+
+
+def orders(n_rows: int = 3000, seed: int = 0, rare: int = 12) -> pd.DataFrame:
+    """Return orders sorted by customer, as a table of training usually comes; few cells miss."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "order": [f"o{seed}-{i}" for i in range(n_rows)],
+            "customer": np.sort(rng.choice([f"c{i:03}" for i in range(n_rows // 8)], n_rows)),
+            "shop": rng.integers(1, 40, n_rows),
+            "amount": rng.gamma(2.0, 50.0, n_rows),
+            "weight": rng.normal(20.0, 3.0, n_rows),
+            "colour": rng.choice(["red", "green", "blue"], n_rows),
+            "sold": pd.Timestamp("2024-02-01T00:00", tz="America/New_York")
+            + pd.to_timedelta(rng.integers(0, 20_000, n_rows), "min"),
+        }
+    )
+    frame.loc[rng.choice(n_rows, rare, replace=False), "weight"] = np.nan
+    return frame
+
+
+def target(frame: pd.DataFrame) -> Any:
+    """Return a class that depends on the rows."""
+    noise = np.random.default_rng(3).normal(size=len(frame)) * 20
+    return np.where(frame["amount"] + noise > 90, "big", "small")
+
+
+def numbers(X: pd.DataFrame) -> pd.DataFrame:
+    """Give the numbers, with a constant for what misses: honest."""
+    return X[NUMBERS].fillna(20.0)
+
+
+# --- steps that look at the rows beside them -----------------------------------------
+
+
+def count_in_group(X):
+    return numbers(X).assign(n=X.groupby("customer")["amount"].transform("count"))
+
+
+def rank_in_group(X):
+    return numbers(X).assign(rank=X.groupby("customer")["amount"].rank())
+
+
+def previous_in_group(X):
+    return numbers(X).assign(lag=X.groupby("customer")["amount"].shift(1).fillna(-1.0))
+
+
+def mean_in_group(X):
+    return numbers(X).assign(mean=X.groupby("shop")["amount"].transform("mean"))
+
+
+def mean_by_colour(X):
+    by_colour = X.groupby("colour", observed=True, dropna=False)["amount"]
+    return numbers(X).assign(mean=by_colour.transform("mean"))
+
+
+def previous_row(X):
+    return numbers(X).assign(lag=X["amount"].shift(1).fillna(0.0))
+
+
+def rolling_mean(X):
+    return numbers(X).assign(mean=X["amount"].rolling(3, min_periods=1).mean())
+
+
+def is_repeated(X):
+    return numbers(X).assign(repeated=X.duplicated(["customer", "amount"]).astype(float))
+
+
+def median_of_the_batch(X):
+    return X[NUMBERS].fillna(X[NUMBERS].median()).fillna(0.0)
+
+
+def previous_for_missing(X):
+    return X[NUMBERS].ffill().fillna(0.0)
+
+
+def clipped_by_quantiles(X):
+    table = numbers(X)
+    return table.clip(table.quantile(0.001), table.quantile(0.999), axis=1)
+
+
+def most_frequent_colour(X):
+    filled = X["colour"].astype(object).fillna(X["colour"].mode().iloc[0] if len(X) else "red")
+    return numbers(X).assign(red=(filled == "red").astype(float))
+
+
+def scaled_when_large(X):
+    table = numbers(X)
+    return table / 1000 if (table["amount"] > 5000).any() else table
+
+
+def order_of_appearance(X):
+    return numbers(X).assign(code=pd.factorize(X["customer"])[0])
+
+
+def since_the_first(X):
+    return numbers(X).assign(days=(X["sold"] - X["sold"].min()).dt.days)
+
+
+def divided_by_rows(X):
+    return numbers(X) / len(X)
+
+
+LOOKS_BESIDE = [
+    count_in_group,
+    rank_in_group,
+    previous_in_group,
+    mean_in_group,
+    mean_by_colour,
+    previous_row,
+    rolling_mean,
+    is_repeated,
+    median_of_the_batch,
+    previous_for_missing,
+    clipped_by_quantiles,
+    most_frequent_colour,
+    scaled_when_large,
+    order_of_appearance,
+    since_the_first,
+    divided_by_rows,
+]
+
+
+# --- steps that drop rows --------------------------------------------------------------
+
+
+def trims_outliers(X):
+    table = numbers(X)
+    return table[table["amount"] < 600]
+
+
+def drops_missing(X):
+    return X[NUMBERS].dropna()
+
+
+def drops_repeated(X):
+    return numbers(X)[~X.duplicated(["customer", "shop"])]
+
+
+def drops_far_outliers(X):
+    """Training held none that far out, so that only a probe shows it."""
+    table = numbers(X)
+    return table[table["amount"] < table["amount"].min() + 1200]
+
+
+DROPS_ROWS = [trims_outliers, drops_missing, drops_repeated, drops_far_outliers]
+
+
+class DropsInPredict(RegressorMixin, BaseEstimator):
+    """Leaves out what it will not judge, and answers for the rest."""
+
+    def fit(self, X, y):
+        self.model_ = LinearRegression().fit(X, y)
+        return self
+
+    def predict(self, X):
+        return self.model_.predict(X[X["amount"] < 500])
+
+
+# --- pipelines and estimators with a word of their own --------------------------------
+
+
+class LogTarget(Pipeline):
+    """Learns the logarithm and answers with what it stands for."""
+
+    def fit(self, X, y=None, **params):
+        return super().fit(X, np.log1p(y), **params)
+
+    def predict(self, X, **params):
+        return np.expm1(super().predict(X, **params))
+
+
+class Cautious(Pipeline):
+    """Says "big" only where it is rather sure."""
+
+    def predict(self, X, **params):
+        big = list(self.classes_).index("big")
+        sure = super().predict_proba(X)[:, big] > 0.8
+        return np.where(sure, "big", "small")
+
+
+class Remembering(TransformerMixin, BaseEstimator):
+    """Tells whether a customer has come before: in this very process."""
+
+    def fit(self, X, y=None):
+        self.seen_ = set()
+        return self
+
+    def transform(self, X):
+        known = [float(c in self.seen_) for c in X["customer"]]
+        self.seen_.update(X["customer"])
+        return numbers(X).assign(known=known)
+
+
+class ThresholdOfTheBatch(ClassifierMixin, BaseEstimator):
+    """Calls the upper half of a batch big."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):
+        amount = np.asarray(X["amount"])
+        return np.where(amount > np.median(amount), "big", "small")
