@@ -12,6 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Before anything loads OpenMP: several processes whose idle threads spin take each
+# other's cores, and a test takes ten times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 # Run times vary too much on shared machines for a deadline to mean anything.
 _COMMON: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("fast", max_examples=30, **_COMMON)

@@ -7,11 +7,6 @@ import pickle
 from pathlib import Path
 
 import pytest
-
-# Before anything loads OpenMP: several processes whose idle threads spin take each
-# other's cores, and a test takes ten times as long.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
 from conformance_cases import CASES
 from conformance_journey import Seen, group_of, made
 
