@@ -25,7 +25,7 @@ from asfitted.save._prove import Proof, Proved, prove_model
 from asfitted.scoring import outputs, proof
 from asfitted.scoring.outputs import PredictFn
 from asfitted.scoring.rounding import answers_apart
-from asfitted.scoring.scorer import contracts_within, is_plain, split, unwrap
+from asfitted.scoring.scorer import Scorer, contracts_within, is_plain, split, unwrap
 
 # Rows of the reference, and rows that hold what training may never have seen.
 GOLDEN_ROWS, GOLDEN_PROBES = 100, 300
@@ -125,9 +125,12 @@ def _golden(
     examples = pd.concat(parts, ignore_index=True)
     examples.attrs = dict(parts[0].attrs)
     examples = _without_secrets(examples, contract, fields)
-    estimator = proved.scorer.estimator
+    scorer = proved.scorer
+    estimator = scorer.estimator
     trained = ask(given, examples, estimator)
-    served = proved.scorer.score(examples)
+    # Without shortcuts: a load, which takes them, proves them once more.
+    plain = Scorer(unwrap(given), scorer.whole_steps, (), scorer.transform_output)
+    served = plain.score(examples)
     off, tied = answers_apart(estimator, trained, served, proved.relative)
     clear = np.flatnonzero((off <= 1) & ~tied)
     return tuple(part.iloc[clear].reset_index(drop=True) for part in (examples, served, trained))  # type: ignore[return-value]
