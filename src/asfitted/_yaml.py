@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import yaml
@@ -59,6 +59,29 @@ def load(text: str) -> Any:
         return yaml.load(text, Loader=_Loader)
     except RecursionError:
         raise yaml.YAMLError("nested too deeply") from None
+
+
+def line_of(text: str, path: Sequence[str | int]) -> int:
+    """Return the line, from 1, of a key or an item of `text`, or of what it would stand in.
+
+    Parameters
+    ----------
+    text : str
+        YAML that `load` reads.
+    path : sequence of str or int
+        Keys and positions, from the outermost.
+    """
+    node, line = yaml.compose(text, Loader=_Loader), 1
+    for part in path:
+        found = None
+        if isinstance(node, yaml.MappingNode):
+            found = next((pair for pair in node.value if pair[0].value == part), None)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            found = next(((item, item) for item in node.value[part:]), None)
+        if found is None:
+            break
+        line, node = found[0].start_mark.line + 1, found[1]
+    return line
 
 
 class _Dumper(yaml.SafeDumper):

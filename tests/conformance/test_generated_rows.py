@@ -40,17 +40,18 @@ CONTRACT = asfitted.DataContract.from_yaml(f"""
 schema_version: 1
 keys: [id]
 columns:
-  id: {{kind: text}}
+  id: {{kind: text, allow_nul: true}}
   size: {{kind: number, missing: pass}}
   price: {{kind: number, missing: {{fill: 0.5}}, min: -1.0e+308}}
   count: {{kind: integer, missing: pass}}
   visits: {{kind: integer, missing: {{fill: 7}}}}
   fresh: {{kind: boolean, missing: pass}}
   member: {{kind: boolean}}
-  colour: {{kind: category, categories: {json.dumps(COLOURS)}, missing: pass, unknown: missing}}
-  shop: {{kind: category, categories: [north, south], unknown: other}}
+  colour: {{kind: category, categories: {json.dumps(COLOURS)}, missing: pass, unknown: missing,
+    allow_nul: true}}
+  shop: {{kind: category, categories: [north, south], unknown: other, allow_nul: true}}
   grade: {{kind: category, categories: [3, 1, {EXACT}], missing: {{fill: 1}}, unknown: missing}}
-  note: {{kind: text, missing: {{fill: none}}, max_length: 30}}
+  note: {{kind: text, missing: {{fill: none}}, max_length: 30, allow_nul: true}}
   sold: {{kind: datetime, missing: pass, zone: Europe/Berlin}}
 """)
 

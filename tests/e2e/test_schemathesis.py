@@ -98,8 +98,10 @@ def test_what_the_document_allows_is_answered(schema: Any) -> None:
             assert said["code"] in UNSAYABLE_OF_SPLIT, said
             return
         assert said["code"] in UNSAYABLE_CODES, said
-        rules = {violation["rule"] for violation in said.get("violations", [])}
-        assert rules <= UNSAYABLE_RULES, said
+        for violation in said.get("violations", []):
+            # That a moment lies within its bounds, no schema says.
+            bounds = {"min", "max"} if violation["column"] == "placed" else set()
+            assert violation["rule"] in UNSAYABLE_RULES | bounds, said
 
     positive()
     assert seen.get("answered", 0) > 30, seen

@@ -6,9 +6,11 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
+from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from asfitted.contract.hints import did_you_mean
 from asfitted.contract.moments import is_zone, parse_moment
 
 Kind = Literal["number", "integer", "boolean", "category", "text", "datetime"]
@@ -18,8 +20,8 @@ _RULES: dict[str, frozenset[str]] = {
     "number": frozenset({"min", "max", "observed"}),
     "integer": frozenset({"min", "max", "observed"}),
     "boolean": frozenset(),
-    "category": frozenset({"categories", "unknown", "other"}),
-    "text": frozenset({"min_length", "max_length", "pattern"}),
+    "category": frozenset({"categories", "unknown", "other", "allow_nul"}),
+    "text": frozenset({"min_length", "max_length", "pattern", "allow_nul"}),
     "datetime": frozenset({"min", "max", "observed", "zone"}),
 }
 # The largest whole number that no other whole number becomes as a float. One
@@ -34,11 +36,11 @@ class FrozenModel(BaseModel):
 
 
 class WrongRule(ValueError):
-    """One rule of a column that makes no sense, and its name."""
+    """One rule of a column or of the contract that makes no sense, and the path to it."""
 
-    def __init__(self, rule: str, what: str) -> None:
+    def __init__(self, rule: str | tuple[str, ...], what: str) -> None:
         super().__init__(what)
-        self.rule = rule
+        self.path = (rule,) if isinstance(rule, str) else rule
 
 
 class Fill(FrozenModel):
@@ -71,6 +73,9 @@ class Column(FrozenModel):
         In characters.
     pattern : str, for text
         A regular expression of Python's that the whole text must match.
+    allow_nul : bool, for text and a category
+        Whether a text may hold the character U+0000, which PostgreSQL, for one,
+        cannot keep.
     zone : str, for a datetime
         IANA name of the zone of values that carry none.
     meaning, unit : str
@@ -88,6 +93,7 @@ class Column(FrozenModel):
     min_length: int = Field(default=0, ge=0)
     max_length: int = Field(default=DEFAULT_MAX_LENGTH, gt=0)
     pattern: str | None = None
+    allow_nul: bool = False
     zone: str = "UTC"
     meaning: str = ""
     unit: str = ""
@@ -120,7 +126,8 @@ class Column(FrozenModel):
             except (re.error, RecursionError, OverflowError) as error:
                 raise WrongRule("pattern", f"not a regular expression: {error}") from error
         if self.kind == "datetime" and not is_zone(self.zone):
-            raise WrongRule("zone", f"{self.zone!r} is not an IANA time zone")
+            near = did_you_mean(self.zone, sorted(available_timezones()))
+            raise WrongRule("zone", f"{self.zone!r} is not an IANA time zone{near}")
         low, high = self.bounds("min"), self.bounds("max")
         if low is not None and high is not None and low > high:
             raise WrongRule("min", f"min {self.min} is above max {self.max}")
@@ -138,6 +145,9 @@ class Column(FrozenModel):
             twice = sorted({str(c) for c in self.categories if self.categories.count(c) > 1})  # type: ignore[arg-type]
             raise WrongRule("categories", f"categories stand twice: {', '.join(twice)}")
         for label in (*self.categories, self.other):
+            if isinstance(label, str) and "\0" in label and not self.allow_nul:
+                what = f"the category {label!r} holds a NUL: say allow_nul: true"
+                raise WrongRule("categories", what)
             if isinstance(label, int) and abs(label) > EXACT:
                 raise WrongRule("categories", f"the category {label} is beyond ±(2^53 − 1)")
         if self.unknown == "missing" and not self.may_miss:
@@ -184,6 +194,8 @@ class Column(FrozenModel):
 
     def broken_by(self, texts: Sequence[str]) -> Iterator[tuple[str, list[bool]]]:
         """Yield rules about text, those that are broken among them, and which texts break each."""
+        if not self.allow_nul and "\0" in "".join(texts):
+            yield "nul", ["\0" in text for text in texts]
         lengths = list(map(len, texts))
         if max(lengths, default=0) > self.max_length:
             yield "max_length", [length > self.max_length for length in lengths]

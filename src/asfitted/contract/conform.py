@@ -19,6 +19,7 @@ from asfitted.errors import ContractViolation, Violation
 # Marks a conformed frame, so that conforming it again neither shifts its moments
 # a second time nor refuses the 0.0 and 1.0 of a boolean that may miss.
 CONFORMED = "asfitted_conformed"
+_IGNORE = "; extra_columns: ignore in the contract lets it pass"
 # Looking for the column that was meant takes time for each one that is not.
 _HINTS = 20
 
@@ -151,11 +152,7 @@ def _conform(contract: DataContract, table: _Table, keys: bool, checks: bool) ->
     mend = _name_mend(contract, table.names) if violations else ""
     n_rows = len(table.index)
     there = set(table.names)
-    violations += [
-        Violation(name, "index", "the column is the frame's index; call reset_index()")
-        for name in table.index.names
-        if name in contract.columns and name not in there and (keys or name not in contract.keys)
-    ]
+    violations += _index_problems(contract, table, keys)
     columns: dict[str, Any] = {}
     findings: list[Finding] = []
     for name, column in contract.columns.items():
@@ -189,6 +186,31 @@ def _conform(contract: DataContract, table: _Table, keys: bool, checks: bool) ->
     return Conformed(features, _frame(key_columns, table.index), tuple(findings))
 
 
+def _index_problems(contract: DataContract, table: _Table, keys: bool) -> list[Violation]:
+    there, index = set(table.names), table.index
+    lacking = {
+        name: column
+        for name, column in contract.columns.items()
+        if name not in there and (keys or name not in contract.keys)
+    }
+    problems = [
+        Violation(name, "index", "the column is the frame's index; call reset_index()")
+        for name in index.names
+        if name in lacking
+    ]
+    moments = [name for name, column in lacking.items() if column.kind == "datetime"]
+    if isinstance(index, pd.DatetimeIndex) and index.name not in contract.columns and moments:
+        # Only where the column has to be there: an index of moments may be anything.
+        problems += [
+            Violation(
+                name, "index", f"the frame's index holds moments: reset_index(names={name!r})?"
+            )
+            for name in moments
+            if not lacking[name].may_miss
+        ]
+    return problems
+
+
 def _frame(columns: dict[str, Any], index: pd.Index[Any]) -> pd.DataFrame:
     # Text stays objects: what pandas infers for it differs between its releases and
     # between columns with and without rows.
@@ -209,12 +231,15 @@ def _name_problems(contract: DataContract, names: list[Any]) -> list[Violation]:
         for name in dict.fromkeys(names):
             if name not in contract.columns:
                 near = _near(str(name), contract) if len(problems) < _HINTS else ""
-                hint = f"; did you mean {near}?" if near else ""
+                hint = f"; did you mean {near}?" if near else _IGNORE
                 if name == "":
                     hint = "; it has no name: did pandas write its index? to_csv(index=False)"
                 problems.append(
                     Violation(str(name), "extra_column", f"not a column of the contract{hint}")
                 )
+    elif any("\0" in str(name) for name in names if name not in contract.columns):
+        # An ignored column's name stands on record.
+        problems.append(Violation("", "nul", "the name of a column holds a NUL"))
     there = set(names)
     problems += [
         Violation(name, "missing_column", "the column is not there and may not miss")

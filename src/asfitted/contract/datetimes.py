@@ -16,8 +16,8 @@ from asfitted.contract.moments import (
     parse_moment,
     parse_moments,
 )
-from asfitted.contract.plain import Array, Plain, is_moment
-from asfitted.contract.reading import ReadColumn, check_bounds, note_missing
+from asfitted.contract.plain import Array, Plain, is_moment, is_number
+from asfitted.contract.reading import ReadColumn, check_bounds, note_missing, refuse_type
 
 
 def read_datetime(source: Plain, column: Column, out: ReadColumn, is_conformed: bool) -> None:
@@ -86,16 +86,28 @@ def _moments(source: Plain, column: Column, out: ReadColumn, zone: str, values: 
             finer[i] = True
         except (ValueError, OverflowError):
             continue
-    out.refuse("type", "values are not dates and times", present & ~readable)
+    _refuse_type(source, present & ~readable, out)
     out.refuse("finer", _FINER, finer)
     out.refuse("zone", _SKIPPED.format(zone), skipped)
     out.refuse("datetime", _NO_MOMENT, readable & ~good & ~skipped & ~finer)
     return good
 
 
+def _refuse_type(source: Plain, wrong: Array, out: ReadColumn) -> None:
+    numbers = source.family in {"int", "float"} or all(map(is_number, source.values[wrong]))
+    if wrong.any() and numbers:
+        out.refuse("type", _NUMBERS, wrong)
+    else:
+        refuse_type("values are not dates and times", source, wrong, out)
+
+
 # Fewer texts are read one by one as fast.
 _FEW = 16
 _NO_MOMENT = "values are not ISO 8601 (YYYY-MM-DDTHH:MM:SS, Z or an offset), or no such moment"
+_NUMBERS = (
+    "values are not dates and times but numbers; pandas counts milliseconds unless it is "
+    'asked for texts: to_json(date_format="iso", date_unit="us")'
+)
 _SKIPPED = "times are skipped or repeated by clocks of {}"
 _FINER = "times are finer than a microsecond"
 

@@ -28,6 +28,9 @@ def column_changes(old: Column, new: Column) -> Iterator[Found]:
         yield from _categories(old, new)
     if old.kind == new.kind == "text":
         yield from _text(old, new)
+    if old.allow_nul != new.allow_nul and {old.kind, new.kind} <= {"category", "text"}:
+        why = "more texts are allowed" if new.allow_nul else "texts with a NUL are refused now"
+        yield "allow_nul", old.allow_nul, new.allow_nul, new.allow_nul, why
     if old.kind == new.kind == "datetime" and old.zone != new.zone:
         why = "the same text without an offset means another moment"
         yield "zone", old.zone, new.zone, False, why

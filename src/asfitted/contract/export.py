@@ -15,6 +15,7 @@ _MOMENT = (
     r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
     r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?)?$"
 )
+_WITHOUT_NUL = r"^[^\x00]*$"
 
 
 def json_schema(contract: DataContract) -> dict[str, Any]:
@@ -94,6 +95,8 @@ def _kind(column: Column) -> dict[str, Any]:
         if column.min_length:
             text["minLength"] = column.min_length
         pattern = None if column.pattern is None else ecma(column.pattern)
+        if column.pattern is None and not column.allow_nul:
+            pattern = _WITHOUT_NUL
         return text if pattern is None else {**text, "pattern": pattern}
     if column.kind == "datetime":
         return {"type": "string", "pattern": _MOMENT}
@@ -103,6 +106,8 @@ def _kind(column: Column) -> dict[str, Any]:
         }
         if column.unknown == "refuse":
             schema["enum"] = list(column.categories)
+        elif schema["type"] == "string" and not column.allow_nul:
+            schema["pattern"] = _WITHOUT_NUL
         return schema
     schema = {"type": "number"}
     if column.kind == "integer":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Any
+from statistics import median
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,8 @@ import pandas as pd
 from asfitted import _yaml
 from asfitted._version import __version__
 from asfitted.contract.column import DEFAULT_MAX_LENGTH, EXACT, Column
+from asfitted.contract.guess_bounds import moment_bounds, number_bounds
+from asfitted.contract.hints import misfit
 from asfitted.contract.moments import is_zone
 from asfitted.contract.numbers import may_be_rounded
 from asfitted.contract.plain import Plain, is_number, plain
@@ -21,8 +24,13 @@ from asfitted.errors import ContractInvalid
 
 # A text of a handful of spellings is a category whatever the sample's size.
 FEW = 20
+# As many words of a text in small letters are a phrase; of a name in capital ones, such as
+# "Salt Lake City" or "United States of America", there are fewer.
+_PHRASE = 3
+_NOT_EMPTY = "nothing can be inferred from an empty frame"
 
 _Line = tuple[str, Any, str]
+_Use = Literal["feature", "key", "target"]
 
 
 def propose(
@@ -59,19 +67,19 @@ def propose(
     _refuse_names(frame)
     for key in keys:
         if key not in frame.columns:
-            raise ContractInvalid(
-                f"the key {key!r} is not a column",
-                "the frame",
-                f"its columns are {', '.join(frame.columns)}",
-            )
+            mend = f"its columns are {', '.join(frame.columns)}"
+            if key in frame.index.names:
+                mend = "it is the frame's index: call reset_index()"
+            raise ContractInvalid(f"the key {key!r} is not a column", "the frame", mend)
     today = dt.datetime.now(dt.timezone.utc).date()
     lines = [
         f"# Data contract, inferred from {len(frame):,} rows on {today} by asfitted {__version__}.",
         "# Read it, edit it, commit it: what a comment calls a guess is yours to decide.",
+        *_index(frame.index),
         *_head(tuple(keys), "refuse", Limits()),
     ]
     for name in frame.columns:
-        lines += _column(name, _guess(frame[name], name in keys, max_categories))
+        lines += _column(name, _guess(frame[name], name in keys, max_categories, today))
     if target is not None:
         lines += [_TARGET]
         for name, series in _targets(target).items():
@@ -121,7 +129,7 @@ def _guess_target(series: pd.Series[Any]) -> list[_Line]:
             f"target {series.name}",
             "leave out the rows that have no outcome",
         )
-    kind, rules = _kind(series, source, source.values, False, len(series))
+    kind, rules = _kind(series, source, source.values, "target", len(series), dt.date.min)
     whole = kind == "integer" and source.family == "int"
     if whole and len(np.unique(source.values)) <= FEW:
         labels = np.unique(source.values).tolist()
@@ -151,7 +159,20 @@ def _refuse_names(frame: pd.DataFrame) -> None:
         twice = frame.columns[frame.columns.duplicated()].unique()
         raise ContractInvalid(f"columns that stand there twice: {', '.join(twice)}", "the frame")
     if frame.empty:
-        raise ContractInvalid("nothing can be inferred from an empty frame")
+        is_index = len(frame.index) > 0 and not isinstance(frame.index, pd.RangeIndex)
+        raise ContractInvalid(_NOT_EMPTY, mend=_RESET if is_index else "")
+
+
+def _index(index: pd.Index[Any]) -> list[str]:
+    """Say that an index which may be a feature is none."""
+    names = [str(name) for name in index.names if name is not None]
+    if not names and not isinstance(index, pd.DatetimeIndex):
+        return []
+    said = _yaml.key(", ".join(names)) if names else "of moments"
+    return [f"# The frame's index ({said}) is no column and left out: {_RESET}."]
+
+
+_RESET = "reset_index() makes a column of it"
 
 
 def _head(keys: tuple[str, ...], extra: str, limits: Limits) -> list[str]:
@@ -175,7 +196,9 @@ def _column(name: str, rules: list[_Line]) -> list[str]:
     return lines
 
 
-def _guess(series: pd.Series[Any], is_key: bool, max_categories: int) -> list[_Line]:
+def _guess(
+    series: pd.Series[Any], is_key: bool, max_categories: int, today: dt.date
+) -> list[_Line]:
     source = plain(series)
     present = source.values[~source.missing]
     n_missing, n_rows = int(source.missing.sum()), len(series)
@@ -185,7 +208,8 @@ def _guess(series: pd.Series[Any], is_key: bool, max_categories: int) -> list[_L
             f"column {series.name}",
             "drop the column, or write its contract by hand",
         )
-    kind, rules = _kind(series, source, present, is_key, max_categories)
+    use: _Use = "key" if is_key else "feature"
+    kind, rules = _kind(series, source, present, use, max_categories, today)
     return [
         ("kind", kind, f"guessed from {series.dtype}, {n_rows - n_missing:,} values"),
         _missing_rule(kind, n_missing, n_rows, is_key),
@@ -203,9 +227,14 @@ def _missing_rule(kind: str, n_missing: int, n_rows: int, is_key: bool) -> _Line
 
 
 def _kind(
-    series: pd.Series[Any], source: Plain, present: Any, is_key: bool, max_categories: int
+    series: pd.Series[Any],
+    source: Plain,
+    present: Any,
+    use: _Use,
+    max_categories: int,
+    today: dt.date,
 ) -> tuple[str, list[_Line]]:
-    if isinstance(series.dtype, pd.CategoricalDtype) and not is_key:
+    if isinstance(series.dtype, pd.CategoricalDtype) and use != "key":
         labels = series.dtype.categories.tolist()
         if source.family == "int":
             return "category", _category(labels, "the dtype's own list")
@@ -236,12 +265,24 @@ def _kind(
                 f"column {series.name}",
                 "an identifier is text: make it so before training",
             )
-        note = "outside is a finding; min and max would refuse"
-        return kind, [("observed", [low.item(), high.item()], note)]
+        # Each new key lies outside of those before.
+        if use == "key":
+            return kind, []
+        observed = ("observed", [low.item(), high.item()], "outside is a finding")
+        if use == "target":
+            return kind, [observed]
+        is_whole = kind == "integer"
+        bounds = number_bounds(str(series.name), present, today, is_whole=is_whole)
+        return kind, [*bounds, observed]
     if source.family in {"moment", "moment_utc"} or _all(present, (dt.date, np.datetime64)):
-        return "datetime", _datetime(series)
+        return "datetime", _datetime(series, use, today)
     if _all(present, (str,)):
-        return _words(present, is_key, max_categories)
+        return _words(present, use, max_categories)
+    name, hint = misfit(present)
+    if name:
+        raise ContractInvalid(
+            f"the values are {name}", f"column {series.name}", f"of a column c, {hint}"
+        )
     types = ", ".join(sorted({type(value).__name__ for value in present[:10_000]}))
     raise ContractInvalid(
         f"the values are of types that no kind holds together: {types}",
@@ -261,25 +302,46 @@ def _all(present: Any, types: tuple[type, ...]) -> bool:
     return all(isinstance(value, types) for value in present)
 
 
-def _words(present: Any, is_key: bool, max_categories: int) -> tuple[str, list[_Line]]:
+def _words(present: Any, use: _Use, max_categories: int) -> tuple[str, list[_Line]]:
     distinct = sorted({str.__str__(word) for word in present})
     n = len(distinct)
     few = n <= FEW or (n <= max_categories and n <= len(present) / 2)
-    if few and not is_key:
+    phrases = use == "feature" and median(map(_words_of_phrase, distinct)) >= _PHRASE
+    if few and use != "key" and not phrases:
         return "category", _category(distinct, f"guess: the {n:,} distinct values seen")
     longest = max(map(len, distinct))
     limit = max(DEFAULT_MAX_LENGTH, 2 * longest)
-    return "text", [("max_length", limit, f"guess: {n:,} distinct, the longest has {longest}")]
+    said = f"guess: {n:,} distinct, the longest has {longest}"
+    if few and phrases:
+        said += "; phrases of several words, so no category"
+    return "text", [("max_length", limit, said), *_nul(distinct)]
+
+
+def _words_of_phrase(text: str) -> int:
+    """Return of how many words a phrase is; fewer where it is a name, in capital letters."""
+    words = [
+        word for word in (text.lower() if text.isupper() else text).split() if word[0].isalpha()
+    ]
+    small = sum(not word[0].isupper() for word in words)
+    # A sentence begins with a capital letter, too.
+    return small + (small > 0 and words[0][0].isupper())
 
 
 def _category(labels: list[Any], comment: str) -> list[_Line]:
     return [
         ("unknown", "refuse", "guess: what a value outside the list does; or missing, or other"),
+        *_nul(labels),
         ("categories", labels, comment),
     ]
 
 
-def _datetime(series: pd.Series[Any]) -> list[_Line]:
+def _nul(texts: list[Any]) -> list[_Line]:
+    if not any(isinstance(text, str) and "\0" in text for text in texts):
+        return []
+    return [("allow_nul", True, "U+0000 was seen; not every store of the log can keep it")]
+
+
+def _datetime(series: pd.Series[Any], use: _Use, today: dt.date) -> list[_Line]:
     arrow = getattr(series.dtype, "pyarrow_dtype", None)
     zone = str(getattr(series.dtype, "tz", None) or getattr(arrow, "tz", None))
     if not is_zone(zone):
@@ -295,9 +357,13 @@ def _datetime(series: pd.Series[Any]) -> list[_Line]:
             f"column {series.name}",
             "round to microseconds (.dt.floor('us')), and let missing be missing",
         )
+    zone_line = ("zone", zone, "guess: of values that carry no offset")
+    if use == "key":
+        return [zone_line]
     moments = got.values[~np.isnat(got.values)]
-    seen = [f"{moment}Z" for moment in (moments.min(), moments.max())]
+    first, last = moments.min(), moments.max()
     return [
-        ("zone", zone, "guess: of values that carry no offset"),
-        ("observed", seen, "outside is a finding; min and max would refuse"),
+        zone_line,
+        *moment_bounds(first, last, today),
+        ("observed", [f"{first}Z", f"{last}Z"], "outside is a finding"),
     ]

@@ -16,7 +16,7 @@ from asfitted.contract.column import Column, Fill
 from asfitted.contract.datetimes import read_datetime
 from asfitted.contract.numbers import read_integer, read_number, whole_numbers
 from asfitted.contract.plain import Array, Plain, Texts
-from asfitted.contract.reading import ReadColumn, note_missing
+from asfitted.contract.reading import ReadColumn, note_missing, refuse_type
 
 
 def _boolean(source: Plain, column: Column, out: ReadColumn, is_conformed: bool) -> None:
@@ -35,9 +35,7 @@ def _boolean(source: Plain, column: Column, out: ReadColumn, is_conformed: bool)
         for i in np.flatnonzero(present):
             if isinstance(source.values[i], (bool, np.bool_)):
                 values[i], good[i] = bool(source.values[i]), True
-    out.refuse(
-        "type", "values are not true or false, which CSV spells in lower case", present & ~good
-    )
+    refuse_type("values are not true or false", source, present & ~good, out)
     if isinstance(column.missing, Fill):
         values[source.missing] = column.missing.fill
     if column.missing == "pass":
@@ -55,7 +53,7 @@ def _category(source: Plain, column: Column, out: ReadColumn) -> None:
     whole: Array | None = None
     if is_text:
         good = present & _are_text(source)
-        out.refuse("type", "values are not text", present & ~good)
+        refuse_type("values are not text", source, present & ~good, out)
         codes = _codes(source, good, known)
     else:
         whole, good = whole_numbers(source, out)
@@ -69,9 +67,11 @@ def _category(source: Plain, column: Column, out: ReadColumn) -> None:
     if column.unknown != "refuse" and unknown.any():
         received = source.values if whole is None else whole
         if is_text:
-            broken = np.zeros(len(present), dtype=bool)
+            broken, with_nul = np.zeros((2, len(present)), dtype=bool)
             broken[unknown] = [not _is_unicode(v) for v in received[unknown]]
+            with_nul[unknown] = [not column.allow_nul and "\0" in v for v in received[unknown]]
             out.refuse("unicode", _NOT_UNICODE, broken)
+            out.refuse("nul", _TEXT_RULES["nul"], with_nul)
         out.note("unknown_category", unknown, received)
     if isinstance(column.missing, Fill):
         codes = np.where(codes < 0, labels.index(column.missing.fill), codes)  # type: ignore[arg-type]
@@ -120,6 +120,8 @@ def _is_unicode(text: str) -> bool:
 
 
 _TEXT_RULES = {
+    "nul": "values hold a NUL, which not every store of the log can keep; "
+    "allow_nul: true in the contract lets it pass",
     "min_length": "values are shorter than {0.min_length} characters",
     "max_length": "values are longer than {0.max_length} characters",
     "pattern": "values do not match the pattern {0.pattern}",
@@ -130,7 +132,7 @@ def _text(source: Plain, column: Column, out: ReadColumn) -> None:
     note_missing(source, column, out)
     present = ~source.missing
     good = present & _are_text(source)
-    out.refuse("type", "values are not text", present & ~good)
+    refuse_type("values are not text", source, present & ~good, out)
     fill = column.missing.fill if isinstance(column.missing, Fill) else None
     if isinstance(source, Texts) and _are_short(source.arrow, column):
         out.values = source.values.copy()
@@ -153,6 +155,8 @@ def _text(source: Plain, column: Column, out: ReadColumn) -> None:
 def _are_short(texts: pa.ChunkedArray, column: Column) -> bool:
     """Whether it is plain that no text breaks a rule of its column."""
     if column.min_length or column.pattern is not None:
+        return False
+    if not column.allow_nul and pc.any(pc.match_substring(texts, "\0")).as_py():
         return False
     # In bytes, of which there are no fewer than characters.
     longest = pc.max(pc.binary_length(texts)).as_py()

@@ -10,7 +10,7 @@ import numpy as np
 
 from asfitted.contract.column import EXACT, Column, Fill
 from asfitted.contract.plain import Array, Plain, is_number
-from asfitted.contract.reading import ReadColumn, check_bounds, note_missing
+from asfitted.contract.reading import ReadColumn, check_bounds, note_missing, refuse_type
 
 _TOO_LARGE = "values are beyond ±(2^53 − 1)"
 _MAYBE_ROUNDED = "whole numbers are beyond ±(2^53 − 1), and a float may be another number"
@@ -31,7 +31,7 @@ def _floats(source: Plain, out: ReadColumn, what: str) -> tuple[Array, Array]:
                 # An integer too large for a float is no number of ours.
                 with contextlib.suppress(OverflowError, ValueError):
                     values[i], good[i] = float(source.values[i]), True
-    out.refuse("type", f"values are not {what}", present & ~good)
+    refuse_type(f"values are not {what}", source, present & ~good, out)
     return values, good
 
 
@@ -116,7 +116,7 @@ def _whole_objects(source: Plain, out: ReadColumn) -> tuple[Array, Array]:
         large[i] = not -EXACT <= value <= EXACT
         if not large[i] and int(value) == value:
             values[i], good[i] = int(value), True
-    out.refuse("type", "values are not whole numbers", present & ~numeric)
+    refuse_type("values are not whole numbers", source, present & ~numeric, out)
     out.refuse("whole", "values are not whole numbers", numeric & ~large & ~good)
     out.refuse("exact", _TOO_LARGE, large)
     return values, good

@@ -149,7 +149,8 @@ def _rules(column: Column) -> list[_Rule]:
     if column.kind == "text":
         lengths = _Rule("str_length", (column.min_length, column.max_length))
         pattern = [] if column.pattern is None else [_Rule("is_whole_match", (column.pattern,))]
-        return [_Rule("is_text", ()), lengths, *pattern]
+        nul = [] if column.allow_nul else [_Rule("is_without_nul", ())]
+        return [_Rule("is_text", ()), lengths, *pattern, *nul]
     if column.kind == "boolean":
         return [_Rule("isin", ([0.0, 1.0],))] if column.missing == "pass" else []
     low, high = column.bounds("min"), column.bounds("max")
@@ -209,6 +210,11 @@ def is_text(pandera: Any) -> Any:
     return pandera.Check(lambda value: isinstance(value, str), element_wise=True, error="text")
 
 
+def is_without_nul(pandera: Any) -> Any:
+    """Make the check that no text holds the character U+0000."""
+    return pandera.Check(lambda value: "\0" not in value, element_wise=True, error="no NUL")
+
+
 def is_whole(pandera: Any) -> Any:
     """Make the check that floats are whole numbers."""
     return pandera.Check(lambda column: column % 1 == 0, error="whole numbers")
@@ -237,5 +243,12 @@ def row_check(pandera: Any, function: Any, name: str, why: str) -> Any:
 
 _OWN: dict[str, Any] = {
     function.__name__: function
-    for function in (is_in_order, is_in_microseconds, is_text, is_whole, is_whole_match)
+    for function in (
+        is_in_order,
+        is_in_microseconds,
+        is_text,
+        is_without_nul,
+        is_whole,
+        is_whole_match,
+    )
 }

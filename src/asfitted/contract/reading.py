@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asfitted.contract.column import Column, Fill
+from asfitted.contract.hints import misfit
 from asfitted.contract.plain import Array, Plain
 
 
@@ -41,6 +42,14 @@ def note_missing(source: Plain, column: Column, out: ReadColumn) -> None:
         out.refuse("missing", "values missing", source.missing)
     elif isinstance(column.missing, Fill):
         out.note("filled", source.missing)
+
+
+def refuse_type(sentence: str, source: Plain, wrong: Array, out: ReadColumn) -> None:
+    """Refuse values of another kind's type, and say how to mend those that are of no kind."""
+    if wrong.any() and source.family == "object":
+        name, hint = misfit(source.values[wrong])
+        sentence += f" but {name}; {hint}" if name else ""
+    out.refuse("type", sentence, wrong)
 
 
 def check_bounds(values: Array, present: Array, column: Column, out: ReadColumn) -> None:

@@ -16,7 +16,8 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_valid
 
 from asfitted import _yaml
 from asfitted.contract.checks import Check
-from asfitted.contract.column import Column, FrozenModel
+from asfitted.contract.column import Column, FrozenModel, WrongRule
+from asfitted.contract.hints import did_you_mean
 from asfitted.contract.problems import problems
 from asfitted.contract.sections import Limits, Output
 from asfitted.errors import ContractInvalid
@@ -78,21 +79,26 @@ class DataContract(FrozenModel):
     def _whole_makes_sense(self) -> DataContract:
         strangers = [key for key in self.keys if key not in self.columns]
         if strangers:
-            raise ValueError(f"keys that are not columns: {', '.join(strangers)}")
+            near = did_you_mean(strangers[0], [*self.columns, ""])
+            raise WrongRule("keys", f"keys that are not columns: {', '.join(strangers)}{near}")
         if "prediction_id" in self.keys:
-            raise ValueError("no key can be called prediction_id: each answer gets one of its own")
+            what = "no key can be called prediction_id: each answer gets one of its own"
+            raise WrongRule("keys", what)
         if not self.features:
             raise ValueError("no column is left for the pipeline")
         for name in self.features:
             if self.columns[name].kind == "text" and self.columns[name].missing == "pass":
-                raise ValueError(f'columns.{name}: text cannot pass as missing; say {{fill: ""}}')
+                what = f'columns.{name}: text cannot pass as missing; say {{fill: ""}}'
+                raise WrongRule(("columns", name, "missing"), what)
         for name, column in self.target.items():
             if column.kind not in _TARGET_KINDS:
-                raise ValueError(f"target.{name}: a target is one of {', '.join(_TARGET_KINDS)}")
+                what = f"target.{name}: a target is one of {', '.join(_TARGET_KINDS)}"
+                raise WrongRule(("target", name, "kind"), what)
             if column.may_miss or column.unknown != "refuse" or column.observed is not None:
-                raise ValueError(
+                what = (
                     f"target.{name}: a target may not miss or be mapped, and its range is min, max"
                 )
+                raise WrongRule(("target", name), what)
         return self
 
     @property
@@ -112,6 +118,10 @@ class DataContract(FrozenModel):
         The order of the columns does: it is the order of the pipeline's features.
         """
         said = self.model_dump(mode="json")
+        for column in (*said["columns"].values(), *said["target"].values()):
+            # A rule that came later: a contract from before keeps its digest.
+            if not column["allow_nul"]:
+                del column["allow_nul"]
         said["columns"] = list(said["columns"].items())
         canonical = json.dumps(said, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
@@ -146,7 +156,7 @@ class DataContract(FrozenModel):
         except (yaml.YAMLError, TypeError) as error:
             raise ContractInvalid(f"not readable as YAML: {error}", where) from error
         except ValidationError as error:
-            raise ContractInvalid(problems(error), where) from None
+            raise ContractInvalid(problems(error, text, cls), where) from None
         object.__setattr__(contract, "_text", text)
         return contract
 

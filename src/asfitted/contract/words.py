@@ -35,6 +35,8 @@ def rules(column: Column) -> list[str]:
         said.append(f"{low}{column.max_length} characters")
     if column.pattern is not None:
         said.append(f"matches {column.pattern}")
+    if column.allow_nul:
+        said.append("may hold NUL")
     if column.kind == "datetime":
         said.append(column.zone)
     return said

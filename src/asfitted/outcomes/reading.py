@@ -21,7 +21,7 @@ from asfitted.contract.plain import plain
 from asfitted.errors import ConfigError, ContractViolation, Violation
 from asfitted.prediction_log.exporting import without_halves
 from asfitted.prediction_log.keys import spelled
-from asfitted.wire.csv import ALL_TEXT, read_csv
+from asfitted.wire.csv import ALL_TEXT, BOOLEANS, read_csv
 
 _CHUNK = 50_000
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
@@ -215,7 +215,9 @@ def _present(value: Any) -> Any:
 
 def _parsed(text: Any) -> Any:
     """Return the number, true or false that a field of a CSV spells, else the text."""
-    if isinstance(text, str) and (text in ("true", "false") or _NUMBER.fullmatch(text)):
+    if isinstance(text, str) and text in BOOLEANS:
+        return BOOLEANS[text]
+    if isinstance(text, str) and _NUMBER.fullmatch(text):
         value = json.loads(text)
         return value if abs(value) != float("inf") else _WRONG
     return text

@@ -43,6 +43,15 @@ _AT_ONCE: Mapping[str, tuple[str, pa.DataType]] = {
     "integer": (r"^-?\d{1,18}$", pa.int64()),
 }
 
+# As JSON, pandas and R with Excel spell them; other mixtures are nobody's.
+BOOLEANS: Mapping[str, bool] = {
+    "true": True,
+    "True": True,
+    "TRUE": True,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+}
 # Of no column that a file is likely to have: every one is text.
 ALL_TEXT = DataContract(columns={"": Column(kind="text")})
 
@@ -190,7 +199,7 @@ def _reader(column: Column | None) -> Callable[[str], Any]:
         # 1.0 is a whole number here as it is in JSON; conform decides.
         return lambda text: int(text) if _INTEGER.fullmatch(text) else _float(text)
     if column.kind == "boolean":
-        return lambda text: {"true": True, "false": False}.get(text, text)
+        return lambda text: BOOLEANS.get(text, text)
     return str
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from asfitted.contract import DataContract
 from asfitted.contract.column import EXACT
 from asfitted.errors import RequestRefused
-from asfitted.wire.rows import MAX_STRANGERS, Rows, check_columns
+from asfitted.wire.rows import MAX_STRANGERS, Rows, check_columns, check_rows
 
 SHAPES = ("dataframe_split", "dataframe_records", "inputs", "instances")
 # Smaller ones are read before anyone would notice.
@@ -58,7 +58,9 @@ def read_json(body: bytes, contract: DataContract, max_rows: int) -> Rows:
     columns, n_rows = _READERS[given[0]](content[given[0]], contract, max_rows)
     if not _is_text(columns):
         raise _shape("the name of a column is not text")
-    return Rows(columns, n_rows, _params(content.get("params", {})))
+    params = _params(content.get("params", {}))
+    check_rows(columns, n_rows, contract)
+    return Rows(columns, n_rows, params)
 
 
 def _parse(body: bytes, contract: DataContract, max_rows: int) -> Any:

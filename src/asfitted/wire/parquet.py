@@ -17,7 +17,7 @@ from asfitted.errors import RequestRefused
 from asfitted.wire import parquet_pages as pages
 from asfitted.wire.json_body import too_many
 from asfitted.wire.parquet_pages import PagesBroken
-from asfitted.wire.rows import Rows, check_columns
+from asfitted.wire.rows import Rows, check_columns, check_rows
 
 _NAMELESS = re.compile(r"__index_level_\d+__", re.ASCII)
 # What broken files were seen to raise, beside Arrow's own.
@@ -65,6 +65,7 @@ def _read(file: pq.ParquetFile, body: bytes, contract: DataContract, max_rows: i
     passed_over = nameless_index(schema, contract)
     names = [name for name in schema.names if name not in passed_over]
     check_columns(names, n_rows, contract)
+    check_rows(names, n_rows, contract)
     limit = contract.limits.bytes
     if pages.unpacked_bytes(body, list(groups.values()), limit) > limit:
         raise _too_large(contract)

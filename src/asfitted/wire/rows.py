@@ -80,6 +80,18 @@ def check_columns(names: Iterable[str], n_rows: int, contract: DataContract) -> 
         )
 
 
+def check_rows(names: Iterable[str], n_rows: int, contract: DataContract) -> None:
+    """Refuse a body of no rows and no columns, lest every column be called missing.
+
+    Raises
+    ------
+    RequestRefused
+    """
+    needed = any(not contract.columns[name].may_miss for name in contract.features)
+    if n_rows == 0 and needed and not any(True for _ in names):
+        raise RequestRefused("no_rows", "the body holds no rows", "send at least one")
+
+
 def merged(parts: list[Rows]) -> Rows:
     """Return the rows of several requests of the same columns as one."""
     columns = {name: [v for part in parts for v in part.columns[name]] for name in parts[0].columns}

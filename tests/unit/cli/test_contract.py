@@ -83,7 +83,7 @@ def test_infer_reads_a_csv_as_it_is_read_when_it_is_scored(
     proposed = DataContract.load(tmp_path / "c.yaml").columns
     assert {name: column.kind for name, column in proposed.items()} == {
         "flag": "boolean", "grade": "category", "zip": "category", "count": "integer",
-        "size": "number", "left": "datetime", "mixed": "category", "said": "category",
+        "size": "number", "left": "datetime", "mixed": "category", "said": "boolean",
         "nothing": "integer",
     }  # fmt: skip
     assert proposed["grade"].categories == ("A", "NA", "None")

@@ -68,6 +68,10 @@ REFUSED = [
     ("kind: category, categories: [1, 2], missing: pass", [3, "1", True], [1, None]),
     ("kind: category, categories: [a], unknown: other", [1, None], ["a", "z"]),
     ("kind: text, min_length: 2, max_length: 3", ["a", "abcd", 1, None], ["ab", "𝟎𝟎"]),
+    ("kind: text", ["a\0", "\0"], ["", "a\nb"]),
+    ("kind: text, missing: {fill: ''}", ["a\0"], [None, "a"]),
+    ("kind: text, allow_nul: true", [1], ["a\0"]),
+    ("kind: category, categories: [a], unknown: other", ["a\0"], ["z"]),
     ("kind: text, pattern: '[a-z]{2}', max_length: 9", ["a", "abc", "AB", " ab"], ["ab"]),
     ("kind: datetime", ["2020", "soon", 1], ["2020-01-01", "2020-01-01T00:00:00.5+02:00"]),
 ]

@@ -198,7 +198,12 @@ def test_no_name_and_no_label_is_read_as_code(name: str, label: str) -> None:
     contract = DataContract.model_validate(
         {
             "columns": {
-                name: {"kind": "category", "categories": (label,), "meaning": label},
+                name: {
+                    "kind": "category",
+                    "categories": (label,),
+                    "meaning": label,
+                    "allow_nul": True,
+                },
                 name + "2": {"kind": "text", "max_length": 9},
             }
         }
@@ -207,6 +212,23 @@ def test_no_name_and_no_label_is_read_as_code(name: str, label: str) -> None:
     exec(pandera_script(contract), there)
     assert list(there["schema"].columns) == [name, name + "2"]
     assert list(there["schema"].columns[name].dtype.categories) == [label]
+
+
+def test_a_nul_is_refused_by_the_schema_too() -> None:
+    pandera = pytest.importorskip("pandera")
+    for allowed in (True, False):
+        contract = DataContract.from_yaml(
+            f"columns: {{c: {{kind: text, allow_nul: {str(allowed).lower()}}}}}"
+        )
+        there: dict[str, Any] = {}
+        exec(pandera_script(contract), there)
+        frame = pd.DataFrame({"c": pd.Series(["a", "b\0"], dtype=object)})
+        for schema in (contract.to_pandera(), there["schema"]):
+            if allowed:
+                schema.validate(frame)
+            else:
+                with pytest.raises(pandera.errors.SchemaError, match="no NUL"):
+                    schema.validate(frame)
 
 
 def test_without_pandera(monkeypatch: pytest.MonkeyPatch) -> None:

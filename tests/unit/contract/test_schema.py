@@ -81,11 +81,11 @@ WRONG = [
     ("columns: []", "@ columns"),
     ("columns: {}", "no column is left for the pipeline @ contract"),
     ("columns: {distance: }", "@ columns.distance"),
-    ("colums: {}", "unknown key 'colums' @ colums"),
+    ("colums: {}", "unknown key 'colums', did you mean columns\\? @ colums, line 1"),
     ("schema_version: 2\n" + column("kind: number"), "@ schema_version"),
     ("schema_version: '1'\n" + column("kind: number"), "@ schema_version"),
     ("keys: distance\n" + column("kind: number"), "@ keys"),
-    ("keys: [b]\n" + column("kind: number"), "keys that are not columns: b @ contract"),
+    ("keys: [b]\n" + column("kind: number"), "keys that are not columns: b @ keys, line 1"),
     ("keys: [prediction_id]\ncolumns: {prediction_id: {kind: text}}", "called prediction_id"),
     ("keys: [distance]\n" + column("kind: number"), "no column is left"),
     ("extra_columns: maybe\n" + column("kind: number"), "@ extra_columns"),
@@ -93,11 +93,11 @@ WRONG = [
     ("limits: {rows: -1}\n" + column("kind: number"), "@ limits.rows"),
     ("limits: {rows: 1.5}\n" + column("kind: number"), "@ limits.rows"),
     ("limits: {bytes: 0}\n" + column("kind: number"), "@ limits.bytes"),
-    ("limits: {row: 5}\n" + column("kind: number"), "unknown key 'row' @ limits.row"),
+    ("limits: {row: 5}\n" + column("kind: number"), "'row', did you mean rows\\? @ limits.row"),
     # Kinds and keys.
     (column("kind: numbr"), "@ columns.distance.kind"),
     (column("missing: pass"), "Field required @ columns.distance.kind"),
-    (column("kind: number, mx: 3"), "unknown key 'mx' @ columns.distance.mx"),
+    (column("kind: number, mx: 3"), "'mx', did you mean max\\? @ columns.distance.mx"),
     (column("kind: number, categories: [a]"), "a number has no categories @ columns.distance.cat"),
     (column("kind: integer, zone: UTC"), "a integer has no zone @ columns.distance.zone"),
     (column("kind: boolean, min: 0"), "a boolean has no min @ columns.distance.min"),
@@ -146,7 +146,10 @@ WRONG = [
     (column("kind: category, categories: [a], unknown: other, other: 3"), "distance.other"),
     # Fills.
     (column("kind: number, missing: maybe"), "@ columns.distance.missing"),
-    (column("kind: number, missing: {fil: 1}"), "unknown key 'fil' @ columns.distance.missing.fil"),
+    (
+        column("kind: number, missing: {fil: 1}"),
+        "'fil', did you mean fill\\? @ columns.distance.missing.fil",
+    ),
     (column("kind: number, missing: {fill: a}"), "is not a number @ columns.distance.missing"),
     (column("kind: number, missing: {fill: true}"), "is not a number @ columns.distance.missing"),
     (column("kind: number, missing: {fill: .nan}"), "must be finite @ columns.distance.missing"),
@@ -187,6 +190,10 @@ WRONG = [
         column("kind: text, pattern: a, missing: {fill: ''}"),
         "the column's own pattern @ columns.distance.missing",
     ),
+    # U+0000.
+    (column('kind: category, categories: ["a\\0"]'), "holds a NUL.*@ columns.distance.categories"),
+    (column('kind: text, missing: {fill: "\\0"}'), "column's own nul @ columns.distance.missing"),
+    (column("kind: number, allow_nul: true"), "a number has no allow_nul"),
     # Checks, output and target.
     ("row_checks: [f]\n" + column("kind: number"), "@ row_checks.0"),
     ("row_checks: [{function: f}]\n" + column("kind: number"), "not module:function.*checks.0.fun"),
@@ -196,7 +203,10 @@ WRONG = [
     ("output: {min: 3, max: 2}\n" + column("kind: number"), "min 3 is above max 2 @ output.min"),
     ("output: {min: low}\n" + column("kind: number"), "@ output.min"),
     ("output: {min: .nan}\n" + column("kind: number"), "@ output.min"),
-    ("output: {check: []}\n" + column("kind: number"), "unknown key 'check' @ output.check"),
+    (
+        "output: {check: []}\n" + column("kind: number"),
+        "'check', did you mean checks\\? @ output.check",
+    ),
     ("target: {y: {kind: text}}\n" + column("kind: number"), "target.y: a target is one of"),
     ("target: [y]\n" + column("kind: number"), "@ target"),
     # YAML.
@@ -225,10 +235,72 @@ def test_all_problems_are_said() -> None:
     with pytest.raises(ContractInvalid) as caught:
         DataContract.from_yaml(text)
     assert [p.rpartition(" @ ")[2] for p in caught.value.what.splitlines()] == [
-        "columns.a.kind",
-        "columns.b.mn",
-        "columns.c",
+        "columns.a.kind, line 1",
+        "columns.b.mn, line 1",
+        "columns.c, line 1",
     ]
+
+
+TYPING_ERRORS = """\
+schema_version: 1
+keys: [id]
+extra_columns: ignor
+columns:
+  id: {kind: string}
+  size:
+    kind: numbr
+    # Two lines that say nothing.
+
+    missing: refus
+    mn: 3
+  shop:
+    kind: category
+    categories: [a,
+      b]
+    unkown: other
+    unknown: misssing
+  left: {kind: datetime,
+         zone: Europe/Berln}
+limits: {row: 5}
+output: {checks: [{functon: "m:f"}]}
+targt: {}
+"""
+MEANT = [
+    ("extra_columns", 3, "ignore"),
+    ("columns.id.kind", 5, "text"),
+    ("columns.size.kind", 7, "number"),
+    ("columns.size.missing", 10, "refuse"),
+    ("columns.size.mn", 11, "min"),
+    ("columns.shop.unkown", 16, "unknown"),
+    ("columns.shop.unknown", 17, "missing"),
+    ("columns.left.zone", 19, "Europe/Berlin"),
+    ("limits.row", 20, "rows"),
+    ("output.checks.0.functon", 21, "function"),
+    ("targt", 22, "target"),
+]
+
+
+@pytest.mark.parametrize(("path", "line", "meant"), MEANT, ids=lambda v: str(v))
+def test_a_typing_error_has_its_line_and_what_was_meant(path: str, line: int, meant: str) -> None:
+    with pytest.raises(ContractInvalid) as caught:
+        DataContract.from_yaml(TYPING_ERRORS)
+    (said,) = [one for one in caught.value.what.splitlines() if f"@ {path}, " in one]
+    assert said.endswith(f", did you mean {meant}? @ {path}, line {line}")
+
+
+def test_what_is_like_nothing_names_what_there_is() -> None:
+    with pytest.raises(ContractInvalid) as caught:
+        DataContract.from_yaml("columns: {a: {kind: blob}, b: {kind: text, qqqq: 1}}")
+    kind, key = caught.value.what.splitlines()
+    assert "none of number, integer, boolean, category, text, datetime @ columns.a" in kind
+    assert "unknown key 'qqqq'; there are kind, missing, categories" in key
+
+
+def test_a_key_that_is_no_column_may_be_misspelt() -> None:
+    with pytest.raises(ContractInvalid, match=r"id_ordr, did you mean id_order\? @ keys, line 2"):
+        DataContract.from_yaml(
+            "schema_version: 1\nkeys: [id_ordr]\ncolumns: {id_order: {kind: text}, a: {kind: text}}"
+        )
 
 
 def test_a_column_named_like_a_type_keeps_its_name_in_the_path() -> None:
@@ -511,3 +583,18 @@ def test_categories_for_an_encoder() -> None:
         with pytest.raises(ContractInvalid, match=name) as caught:
             contract.categories([name])
         assert "text, missing, filled" in caught.value.mend
+
+
+def test_a_rule_that_came_later_changes_no_digest() -> None:
+    """The digest of a contract stands in logs and models that were there before the rule."""
+    said = DataContract(columns={"a": Column(kind="text"), "b": Column(kind="number", min=0)})
+    assert said.digest == "8be1aaebd9e953cdbbafacf3289e968e7df64cbfa95b600f112abaa081250958"
+    explicit = DataContract.from_yaml(
+        "columns: {a: {kind: text, allow_nul: false}, b: {kind: number, min: 0}}"
+    )
+    assert explicit == said
+    allowing = DataContract.from_yaml(
+        "columns: {a: {kind: text, allow_nul: true}, b: {kind: number, min: 0}}"
+    )
+    assert allowing != said
+    assert "may hold NUL" in allowing._repr_html_()

@@ -162,7 +162,7 @@ def test_a_contract_without_a_target() -> None:
         ("kind: number, missing: {fill: 0}", "may not miss"),
         ("kind: category, categories: [a], unknown: other", "or be mapped"),
         ("kind: number, observed: [1, 2]", "its range is min, max"),
-        ("kind: number, mx: 3", "unknown key 'mx' @ target.y.mx"),
+        ("kind: number, mx: 3", "'mx', did you mean max\\? @ target.y.mx"),
     ],
 )
 def test_what_a_target_may_not_say(rules: str, said: str) -> None:

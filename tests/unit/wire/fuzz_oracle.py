@@ -160,7 +160,11 @@ def _field(text: str, column: Column | None) -> Any:
     if column is None:
         return text
     if column.kind == "boolean":
-        return {"true": True, "false": False}.get(text, text)
+        spellings = {str.lower, str.title, str.upper}
+        for said, value in (("true", True), ("false", False)):
+            if text in {spelt(said) for spelt in spellings}:
+                return value
+        return text
     whole = column.kind == "integer" or isinstance((*column.categories, "")[0], int)
     if (whole or column.kind == "number") and set(text) <= set("0123456789+-.eE"):
         if whole and re.fullmatch(r"[+-]?[0-9]{1,19}", text):
@@ -203,6 +207,7 @@ def table(rows: list[Row], names: set[str], contract: DataContract) -> list[Row]
     check(all(_is_text(name) for name in names))
     strangers = names - set(contract.columns)
     check(not strangers or contract.extra_columns == "ignore")
+    check(not any("\0" in name for name in strangers))
     check(len(strangers) <= MOST_STRANGERS)
     for name, column in contract.columns.items():
         check(name in names or column.missing != "refuse" or name in contract.keys)
@@ -265,7 +270,7 @@ def _category(given: Any, column: Column) -> Any:
     if isinstance(column.categories[0], str):
         check(isinstance(given, str))
         if given not in column.categories and column.unknown != "refuse":
-            check(_is_text(given))
+            check(_is_text(given) and "\0" not in given)
     else:
         given = _integer(given, column)
     if given in column.categories:
@@ -278,6 +283,7 @@ def _category(given: Any, column: Column) -> Any:
 
 def _text(given: Any, column: Column) -> str:
     check(isinstance(given, str) and _is_text(given) and len(given) <= column.max_length)
+    check("\0" not in given)
     return given
 
 

@@ -18,6 +18,7 @@ from wire_frames import frame_of
 from asfitted.contract import Column, DataContract, Fill
 from asfitted.errors import ConfigError, ContractViolation, RequestRefused
 from asfitted.wire.csv import read_csv, read_csv_body
+from asfitted.wire.csv_types import read_csv_types
 
 CONTRACT = DataContract(
     columns={
@@ -126,8 +127,24 @@ def test_a_whole_number_that_a_float_may_round_is_conforms_to_refuse(tmp_path: P
 
 
 def test_only_true_and_false_are_booleans(tmp_path: Path) -> None:
-    said = ["true", "false", "True", "TRUE", "1", "0", "yes", "t", ""]
+    said = ["true", "false", "tRUE", "fALSE", "1", "0", "yes", "t", "T", "F", " true", "true ", ""]
     assert column("on", said, tmp_path) == [True, False, *said[2:-1], None]
+
+
+@pytest.mark.parametrize("spelt", [str.lower, str.title, str.upper], ids=["JSON", "pandas", "R"])
+def test_booleans_as_each_tool_spells_them(spelt: Any, tmp_path: Path) -> None:
+    """pandas writes True, R and a spreadsheet TRUE: the rows are the same, through both doors."""
+    said = [spelt(word) for word in ("true", "false")] + ["", spelt("true")]
+    assert column("on", said, tmp_path) == [True, False, None, True]
+    body = "on,name\n" + "".join(f"{word},a\n" for word in said)
+    read = read_csv_body(body.encode(), CONTRACT, 10)
+    assert read.columns["on"] == [True, False, None, True]
+    assert {type(value) for value in read.columns["on"]} == {bool, type(None)}
+    file = tmp_path / "types.csv"
+    file.write_text(body)
+    assert read_csv_types(file)["on"].tolist() == [True, False, None, True]
+    # Of a text column they are texts, each as it is spelt.
+    assert column("name", said, tmp_path) == [*said[:2], None, said[3]]
 
 
 def test_a_column_that_is_not_in_the_contract_is_text(tmp_path: Path) -> None:
