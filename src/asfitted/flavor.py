@@ -22,7 +22,7 @@ from asfitted._version import __version__
 from asfitted.artifact import layout
 from asfitted.config import Config, load_config
 from asfitted.errors import SaveRefused
-from asfitted.scoring import FittedModel
+from asfitted.scoring import FittedModel, spark
 from asfitted.scoring.loading import FLAVOR, open_artifact
 from asfitted.scoring.outputs import PredictFn
 from asfitted.scoring.saving import Built, build
@@ -179,7 +179,8 @@ def load_model(
     """Load a model, which proves itself before it answers.
 
     Unlike ``mlflow.pyfunc.load_model`` nothing stands between the caller's frame
-    and the contract, so that every dtype that means the same is taken.
+    and the contract, so that every dtype that means the same is taken. In a Spark
+    worker nothing is recorded, and a time without a zone is refused.
 
     Parameters
     ----------
@@ -204,15 +205,17 @@ def load_model(
     return open_artifact(
         fetch(model_uri),
         config or load_config(),
-        source=door.source() if record else None,
+        source=door.recorded_source() if record else None,
         allow_versions=allow_versions,
     )
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> FittedModel:
     """Load for ``mlflow.pyfunc`` and everything behind it; MLflow calls this by name."""
-    allowed = (model_config or {}).get("allow_versions") or ()
-    source = door.source()
+    given = model_config or {}
+    allowed = given.get("allow_versions") or ()
+    source = door.recorded_source()
+    zone = spark.check_zone(given.get(spark.ZONE))
     try:
         config = load_config()
         model = open_artifact(Path(path), config, source=source, allow_versions=_listed(allowed))
@@ -223,6 +226,7 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Fi
         if source == "serve":
             door.give_up()
         raise
+    model.spark_zone = zone
     if source == "serve":
         from asfitted.serving.app import App
 
@@ -245,7 +249,7 @@ def _describe(model: Model, built: Built) -> None:
         conda_env=layout.CONDA,
         python_env=layout.PYTHON_ENV,
         # MLflow drops what a server's operator overrides and the model does not name.
-        model_config={"allow_versions": []},
+        model_config={"allow_versions": [], spark.ZONE: ""},
     )
     model.add_flavor(
         FLAVOR,
