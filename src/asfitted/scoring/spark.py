@@ -30,9 +30,10 @@ ZONE = "spark_zone"
 _NAIVE = "times have no zone: Spark hands them over as wall time of the session's"
 _STATE_THE_ZONE = (
     "state the session's zone: spark_udf(…, "
-    'model_config={"spark_zone": spark.conf.get("spark.sql.session.timeZone")}), and on a '
-    'cluster extra_env={"MLFLOW_PYFUNC_INFERENCE_CONFIG": \'{"spark_zone": "UTC"}\'}; '
-    "or give the column its zone before you call the model: .dt.tz_localize(zone)"
+    'model_config={"spark_zone": spark.conf.get("spark.sql.session.timeZone")}); where MLflow '
+    "does not pass that on, as on a cluster, "
+    'extra_env={"MLFLOW_PYFUNC_INFERENCE_CONFIG": \'{"spark_zone": "UTC"}\'}; or give the '
+    "column its zone before the model is called: .dt.tz_localize(zone)"
 )
 _SKIPPED = "times are skipped or repeated by clocks of {}, or too far off to be sure"
 _USE_UTC = 'set spark.sql.session.timeZone to "UTC", and state that: no clock changes there'
