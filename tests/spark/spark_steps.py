@@ -1,4 +1,4 @@
-"""A step whose answer depends on each microsecond, and on whether a value is missing."""
+"""A step that sees each microsecond, and whether a value is missing."""
 
 from __future__ import annotations
 
@@ -28,5 +28,7 @@ class Numbers(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 numbers = numbers.to_numpy()
             else:
                 numbers = values.to_numpy().astype("float64")
-            parts += [np.nan_to_num(numbers, nan=-1.0), np.isnan(numbers).astype("float64")]
+            # Of one size, or a linear model would have no use for the small ones.
+            sized = np.arcsinh(np.nan_to_num(numbers, nan=-1.0))
+            parts += [sized, np.isnan(numbers).astype("float64")]
         return np.column_stack(parts)

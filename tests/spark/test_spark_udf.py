@@ -50,6 +50,30 @@ def same_bits(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
     return one.dtype == other.dtype == "float64" and one.tobytes() == other.tobytes()
 
 
+LATER = {
+    "at": pd.Timedelta("1us"),
+    "due": pd.Timedelta("1us"),
+    "stops": 1,
+    "short": 1,
+    "price": 1,
+    "ratio": 1e-9,
+}
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_the_model_answers_otherwise_where_a_value_is_another(
+    model: str, rows: pa.Table, name: str
+) -> None:
+    """Else equal bits would show nothing."""
+    frame = as_frame(rows)
+    other = frame.assign(**{name: frame[name] + LATER[name]})
+    loaded = asfitted.load_model(model, record=False)
+    present = frame[name].notna().to_numpy()
+    differs = loaded.predict(frame) != loaded.predict(other)
+    assert differs[present].mean() > (0.9 if name != "stops" else 0)
+    assert not differs[~present].any()
+
+
 @pytest.mark.parametrize("as_struct", [True, False])
 @pytest.mark.parametrize("session", ZONES)
 def test_with_the_zone_stated_each_answer_is_that_of_the_process(
