@@ -15,10 +15,10 @@ SLOW := tests/unit/batch/test_crew.py tests/unit/batch/test_resume.py tests/unit
 	$(LOG)/sinks/test_mlflow_artifacts.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit lint compat soak lock clean
+.PHONY: help setup demo test test-spark unit lint compat soak lock clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
 
 setup: $(VENV)/.done  ## .venv in this checkout, from requirements.lock
 
@@ -36,6 +36,12 @@ demo: setup  ## train, promote, serve and log on real flights
 test: setup lint unit  ## everything that guards main
 	$(BIN)/python -m pytest tests/conformance tests/e2e $(SLOW) -n 2 --dist loadfile \
 		--no-loadscope-reorder -m "not soak"
+
+# pyspark is no part of requirements.lock: 480 MB, which only these tests need.
+test-spark: setup  ## the tests on a real Spark; they need Java 17
+	@java -version >/dev/null 2>&1 || { echo "Spark needs Java 17: install openjdk-17-jre-headless" >&2; exit 1; }
+	$(BIN)/python -c 'import pyspark' 2>/dev/null || $(BIN)/uv pip install --quiet --python $(BIN)/python 'pyspark>=4.0'
+	$(BIN)/python -m pytest tests/spark -n 0
 
 unit: setup
 	$(BIN)/python -m pytest tests/unit $(addprefix --ignore=,$(SLOW)) -n 2 -m "not soak"

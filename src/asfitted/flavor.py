@@ -9,7 +9,7 @@ from typing import Any
 
 from asfitted._mlflow import fetch
 from asfitted.config import Config, load_config
-from asfitted.scoring import FittedModel
+from asfitted.scoring import FittedModel, spark
 from asfitted.scoring.loading import open_artifact
 from asfitted.serving import door, seam
 
@@ -28,7 +28,8 @@ def load_model(
     """Load a model, which proves itself before it answers.
 
     Unlike ``mlflow.pyfunc.load_model`` nothing stands between the caller's frame
-    and the contract, so that every dtype that means the same is taken.
+    and the contract, so that every dtype that means the same is taken. In a Spark
+    worker nothing is recorded, and a time without a zone is refused.
 
     Parameters
     ----------
@@ -53,15 +54,17 @@ def load_model(
     return open_artifact(
         fetch(model_uri),
         config or load_config(),
-        source=door.source() if record else None,
+        source=door.recorded_source() if record else None,
         allow_versions=allow_versions,
     )
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> FittedModel:
     """Load for ``mlflow.pyfunc`` and everything behind it; MLflow calls this by name."""
-    allowed = (model_config or {}).get("allow_versions") or ()
-    source = door.source()
+    given = model_config or {}
+    allowed = given.get("allow_versions") or ()
+    source = door.recorded_source()
+    zone = spark.check_zone(given.get(spark.ZONE))
     try:
         config = load_config()
         model = open_artifact(Path(path), config, source=source, allow_versions=_listed(allowed))
@@ -72,6 +75,7 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Fi
         if source == "serve":
             door.give_up()
         raise
+    model.spark_zone = zone
     if source == "serve":
         from asfitted.serving.app import App
 

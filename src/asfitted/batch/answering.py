@@ -86,7 +86,7 @@ def answer(model: FittedModel, frame: pd.DataFrame, conformed: Conformed | None 
     reasons, kept = Reasons(len(frame)), np.arange(len(frame))
     while True:
         try:
-            conformed = conformed or model.conform(_some(frame, kept))
+            conformed = conformed or model.contract.conform(_some(frame, kept))
             outputs = model.score(conformed.frame)
         except (ContractViolation, OutputViolation) as error:
             kept, conformed = reasons.add(error, kept), None

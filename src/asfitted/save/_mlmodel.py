@@ -14,6 +14,7 @@ from mlflow.types.schema import AnyType
 from asfitted._version import __version__
 from asfitted.artifact import layout
 from asfitted.save._build import Built
+from asfitted.scoring import spark
 from asfitted.scoring.loading import FLAVOR
 
 
@@ -26,7 +27,7 @@ def describe(model: Model, built: Built) -> None:
         conda_env=layout.CONDA,
         python_env=layout.PYTHON_ENV,
         # MLflow drops what a server's operator overrides and the model does not name.
-        model_config={"allow_versions": []},
+        model_config={"allow_versions": [], spark.ZONE: ""},
     )
     model.add_flavor(
         FLAVOR,

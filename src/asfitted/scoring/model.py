@@ -16,7 +16,7 @@ import pandas as pd
 from asfitted.artifact.resources import of_model
 from asfitted.contract import Conformed, DataContract
 from asfitted.errors import ContractViolation, OutputViolation, Violation
-from asfitted.scoring import outputs
+from asfitted.scoring import outputs, spark
 from asfitted.scoring.outputs import PredictFn
 from asfitted.scoring.recording import Identity, Recorder
 from asfitted.scoring.scorer import Scorer, unwrap
@@ -82,6 +82,8 @@ class FittedModel:
         self.identity = identity or Identity()
         self.resources = resources
         self.recorder = recorder
+        # Of naive moments in a Spark worker, where the caller stated it.
+        self.spark_zone = ""
         # Loads the same model in another process; set where it came from an artifact.
         self.again: Callable[[], FittedModel] | None = None
         # The outputs without a row, as they are with some: a loaded model has proved itself.
@@ -192,6 +194,8 @@ class FittedModel:
                 [Violation("", "rows", f"{rows} rows, {self.contract.limits.rows} are allowed")],
                 mend="send fewer at a time, or raise limits.rows in the contract",
             )
+        if spark.is_worker():
+            frame = spark.restore(self.contract, frame, self.spark_zone)
         return self.contract.conform(frame)
 
     def score_file(self, source: Any, target: Any, **options: Any) -> Any:

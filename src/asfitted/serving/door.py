@@ -7,14 +7,18 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 import mlflow
 import pandas as pd
 
 from asfitted.contract import DataContract
+from asfitted.errors import LoadRefused
+from asfitted.scoring import spark
 from asfitted.wire.csv import read_csv_body
 from asfitted.wire.json_body import read_json
 from asfitted.wire.rows import Rows
@@ -23,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 _SERVER = "mlflow.pyfunc.scoring_server"
 
-Source = Literal["serve", "batch", "inprocess"]
+Source = Literal["serve", "batch", "spark", "inprocess"]
 
 
 def source() -> Source:
@@ -31,17 +35,55 @@ def source() -> Source:
 
     MLflow passes the loader nothing but a path. Its server loads the model while
     the module ``scoring_server.app`` runs, and ``mlflow models predict`` while
-    the function ``scoring_server._predict`` does: both are on the stack.
+    the function ``scoring_server._predict`` does: both are on the stack. A worker of
+    Spark's is known by its task.
+
+    Raises
+    ------
+    LoadRefused
+        Where it is the server that ``spark_udf`` starts with another env_manager than
+        "local": what MLflow sends it has lost what a row meant.
     """
-    frame = sys._getframe(1)
+    calls = set(_calls())
+    if spark.is_worker():
+        # What starts over HTTP and what starts over stdin load the model with this.
+        if (_SERVER, "load_model_with_mlflow_config") in calls:
+            raise LoadRefused(
+                "spark_udf has started a server for the model and sends it JSON, in which times "
+                "have lost their zone and missing numbers are NaN",
+                "mlflow.pyfunc.spark_udf",
+                'call it with env_manager="local", on workers that have the packages of the '
+                "model's requirements.txt",
+            )
+        return "spark"
+    if any(module == f"{_SERVER}.app" for module, _ in calls):
+        return "serve"
+    return "batch" if (_SERVER, "_predict") in calls else "inprocess"
+
+
+def _calls() -> Iterator[tuple[str, str]]:
+    """Yield the module and the name of each function that is being run."""
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        module = frame.f_globals.get("__name__")
-        if module == f"{_SERVER}.app":
-            return "serve"
-        if module == _SERVER and frame.f_code.co_name == "_predict":
-            return "batch"
-        frame = frame.f_back  # type: ignore[assignment]
-    return "inprocess"
+        yield frame.f_globals.get("__name__", ""), frame.f_code.co_name
+        frame = frame.f_back
+
+
+def recorded_source() -> Source | None:
+    """Return `source`, or None and a warning where nothing can be recorded."""
+    found = source()
+    if found != "spark":
+        return found
+    _say_unrecorded()
+    return None
+
+
+@cache
+def _say_unrecorded() -> None:
+    logger.warning(
+        "nothing is recorded from this Spark worker: Spark runs a task as often as it likes, so "
+        "a row would be on record more than once; for answers on record, use asfitted score"
+    )
 
 
 def read_as_served(contract: DataContract) -> None:
