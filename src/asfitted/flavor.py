@@ -19,7 +19,7 @@ from mlflow.types.schema import AnyType
 
 from asfitted._mlflow import fetch
 from asfitted._version import __version__
-from asfitted.artifact import layout
+from asfitted.artifact import layout, permissions
 from asfitted.config import Config, load_config
 from asfitted.errors import SaveRefused
 from asfitted.scoring import FittedModel
@@ -214,6 +214,7 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Fi
     allowed = (model_config or {}).get("allow_versions") or ()
     source = door.source()
     try:
+        permissions.check_pyfunc(Path(path))
         config = load_config()
         model = open_artifact(Path(path), config, source=source, allow_versions=_listed(allowed))
         if source == "serve" and model.recorder is not None:

@@ -16,7 +16,15 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from asfitted.artifact import code, environment, golden, layout, manifest, serialize
+from asfitted.artifact import (
+    code,
+    environment,
+    golden,
+    layout,
+    manifest,
+    permissions,
+    serialize,
+)
 from asfitted.artifact.resources import declared, of_model
 from asfitted.config import Config
 from asfitted.contract import Column, Conform, DataContract, Fill
@@ -122,6 +130,7 @@ def build(
         )
         shown = ("mlflow", "scikit-learn", "pandas", "numpy")
         manifest.seal(root, placed, {package: pins[package] for package in shown})
+        permissions.check_save(root)
         _refuse_unproved(root)
 
 
