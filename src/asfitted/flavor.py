@@ -214,6 +214,7 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Fi
     allowed = (model_config or {}).get("allow_versions") or ()
     source = door.source()
     try:
+        door.refuse_mlserver()
         permissions.check_pyfunc(Path(path))
         config = load_config()
         model = open_artifact(Path(path), config, source=source, allow_versions=_listed(allowed))

@@ -15,6 +15,7 @@ import mlflow
 import pandas as pd
 
 from asfitted.contract import DataContract
+from asfitted.errors import LoadRefused
 from asfitted.wire.csv import read_csv_body
 from asfitted.wire.json_body import read_json
 from asfitted.wire.rows import Rows
@@ -22,6 +23,7 @@ from asfitted.wire.rows import Rows
 logger = logging.getLogger(__name__)
 
 _SERVER = "mlflow.pyfunc.scoring_server"
+_MLSERVER = "mlserver_mlflow"
 
 Source = Literal["serve", "batch", "inprocess"]
 
@@ -42,6 +44,25 @@ def source() -> Source:
             return "batch"
         frame = frame.f_back  # type: ignore[assignment]
     return "inprocess"
+
+
+def refuse_mlserver() -> None:
+    """Refuse to be loaded by MLServer, which ``mlflow models serve --enable-mlserver`` starts.
+
+    It reads requests with MLflow's guesses, or in a protocol that has no contract, before the
+    model sees them, and hides what a refusal says. Its runtime loads the model in whichever
+    process or thread answers, and has been imported there.
+
+    Raises
+    ------
+    LoadRefused
+    """
+    if _MLSERVER in sys.modules:
+        raise LoadRefused(
+            "MLServer would change what a request says before the contract sees it",
+            "mlflow models serve --enable-mlserver",
+            "leave --enable-mlserver out, or use asfitted serve",
+        )
 
 
 def read_as_served(contract: DataContract) -> None:
