@@ -17,12 +17,12 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import AnyType
 
-from asfitted._mlflow import fetch
+from asfitted._mlflow import fetch, warn_of_autologging, without_autologging
 from asfitted._version import __version__
 from asfitted.artifact import layout, permissions
 from asfitted.config import Config, load_config
 from asfitted.errors import SaveRefused
-from asfitted.scoring import FittedModel
+from asfitted.scoring import FittedModel, input_example
 from asfitted.scoring.loading import FLAVOR, open_artifact
 from asfitted.scoring.outputs import PredictFn
 from asfitted.scoring.saving import Built, build
@@ -33,6 +33,7 @@ __all__ = ["load_model", "log_model", "save_model"]
 _Path = str | os.PathLike[str]
 
 
+@without_autologging()
 def save_model(
     pipeline: Any,
     path: _Path,
@@ -86,6 +87,8 @@ def save_model(
 
     def describe(built: Built) -> None:
         _describe(model, built)
+        if (root / layout.INPUT_EXAMPLE).is_file():
+            model.saved_input_example_info = dict(input_example.INFO)
         model.save(str(root / layout.MLMODEL))
 
     build(
@@ -139,6 +142,7 @@ def log_model(
     SaveRefused, ContractViolation
         As `save_model`.
     """
+    warn_of_autologging()
     with tempfile.TemporaryDirectory(prefix="asfitted-") as folder:
         built = Path(folder) / "model"
         save_model(
@@ -153,11 +157,12 @@ def log_model(
             config=config,
         )
 
-        def copy(path: str, mlflow_model: Model) -> None:
+        def copy(path: str, mlflow_model: Model, validate_serving_input: bool) -> None:
             shutil.copytree(built, path, dirs_exist_ok=True)
             proved = Model.load(str(built))
             mlflow_model.flavors = proved.flavors
             mlflow_model.signature = proved.signature
+            mlflow_model.saved_input_example_info = proved.saved_input_example_info
             mlflow_model.save(os.path.join(path, layout.MLMODEL))
 
         return Model.log(
@@ -165,6 +170,8 @@ def log_model(
             name=name,
             flavor=types.SimpleNamespace(__name__="asfitted.flavor", save_model=copy),
             registered_model_name=registered_model_name,
+            # MLflow would load the model and ask it, which would go on record as predictions.
+            validate_serving_input=False,
             **kwargs,
         )
 

@@ -35,7 +35,7 @@ from asfitted.errors import (
     SaveRefused,
     Violation,
 )
-from asfitted.scoring import outputs, proof, shortcut_proof
+from asfitted.scoring import input_example, outputs, proof, shortcut_proof
 from asfitted.scoring.check_proof import prove_checks
 from asfitted.scoring.loading import sample
 from asfitted.scoring.outputs import PredictFn
@@ -114,6 +114,7 @@ def build(
         scorer.contract.save(root / layout.CONTRACT)
         placed = _ship_resources(root, files)
         golden.write(root, examples, expected)
+        input_example.write(root, scorer.contract, examples)
         describe(
             Built(
                 name=name,
