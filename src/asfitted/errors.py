@@ -23,7 +23,8 @@
     │   ├── EnvironmentMismatch    code "environment_mismatch"
     │   ├── GoldenMismatch         code "golden_mismatch"
     │   ├── FormatTooNew           code "format_too_new"
-    │   └── CodeCollision          code "code_collision"
+    │   ├── CodeCollision          code "code_collision"
+    │   └── CodeNotAllowed         code "code_not_allowed"
     ├── GateRefused                code "gate_refused"         exit 3
     ├── RegistryError              code "registry_error"       exit 2
     ├── RecordError                code "record_failed"        exit 4
@@ -298,6 +299,12 @@ class CodeCollision(LoadRefused):
     """Two models in one process ship different code under one module name."""
 
     code = "code_collision"
+
+
+class CodeNotAllowed(LoadRefused):
+    """Loading the model would run code, and a variable of the operator's forbids that."""
+
+    code = "code_not_allowed"
 
 
 class GateRefused(AsfittedError):

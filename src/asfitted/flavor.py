@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from asfitted._mlflow import fetch
+from asfitted.artifact import permissions
 from asfitted.config import Config, load_config
 from asfitted.scoring import FittedModel, spark
 from asfitted.scoring.loading import open_artifact
@@ -66,6 +67,8 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Fi
     source = door.recorded_source()
     zone = spark.check_zone(given.get(spark.ZONE))
     try:
+        door.refuse_mlserver()
+        permissions.check_pyfunc(Path(path))
         config = load_config()
         model = open_artifact(Path(path), config, source=source, allow_versions=_listed(allowed))
         if source == "serve" and model.recorder is not None:

@@ -442,6 +442,7 @@ def test_the_files(artifact) -> None:
     assert names == {
         "MLmodel", "model.skops", "contract.yaml", "golden.parquet", "requirements.txt",
         "conda.yaml", "python_env.yaml", "code", "manifest.json",
+        "input_example.json", "serving_input_example.json",
     }  # fmt: skip
     runtime = {path.name for path in (artifact / "code" / "asfitted").iterdir()}
     assert {"contract", "scoring", "artifact", "prediction_log", "flavor.py"} <= runtime

@@ -168,6 +168,32 @@ def test_a_column_that_is_absent_is_missing(site: Site, server: Server) -> None:
     assert [record["inputs"] for record in on_record] == [site.put_on_record([row])[0][0]] * 4
 
 
+def example_of(site: Site) -> tuple[Path, list[Row]]:
+    """Return the model's input example for servers, and what golden examples answer."""
+    golden = pd.read_parquet(site.artifact / "golden.parquet")
+    answers = golden.loc[:4, golden.columns.str.startswith("output.")]
+    return site.artifact / "serving_input_example.json", answers.rename(
+        columns=lambda name: name.removeprefix("output.")
+    ).to_dict("records")
+
+
+@served
+def test_the_input_example_is_answered_as_the_golden_examples(site: Site, server: Server) -> None:
+    file, expected = example_of(site)
+    status, answers = server.ask(file.read_bytes())
+    assert status == 200, answers
+    assert len(answers) == 5
+    assert site.bits(answers) == site.bits(expected)
+
+
+def test_mlflow_models_predict_with_the_input_example(site: Site, tmp_path: Path) -> None:
+    file, expected = example_of(site)
+    command = ["-m", "mlflow", "models", "predict", "-m", site.model_uri, "--env-manager", "local"]
+    site.run(tmp_path, *command, "-i", str(file), "-o", "out.json")
+    answers = json.loads((tmp_path / "out.json").read_text())["predictions"]
+    assert site.bits(answers) == site.bits(expected)
+
+
 @served
 def test_rows_at_the_same_time(site: Site, server: Server) -> None:
     """What others send at the same moment does not change an answer either."""

@@ -117,6 +117,8 @@ def _refuse_local(dist: metadata.Distribution) -> None:
 def write(root: Path, pins: Mapping[str, str]) -> None:
     """Write requirements.txt, conda.yaml and python_env.yaml, which say the same.
 
+    Versions with a local label are pinned as they are, and warned of.
+
     Parameters
     ----------
     root : Path
@@ -125,6 +127,7 @@ def write(root: Path, pins: Mapping[str, str]) -> None:
     python = platform.python_version()
     lines = [f"{name}=={version}" for name, version in pins.items()]
     builders = [f"{name}=={v}" for name in ("pip", "setuptools", "wheel") if (v := _version(name))]
+    _warn_of_local_labels([*lines, *builders])
     (root / layout.REQUIREMENTS).write_text("\n".join(lines) + "\n", encoding="utf-8")
     conda = {
         "name": "mlflow-env",
@@ -140,6 +143,23 @@ def write(root: Path, pins: Mapping[str, str]) -> None:
     (root / layout.PYTHON_ENV).write_text(
         yaml.safe_dump(python_env, sort_keys=False), encoding="utf-8"
     )
+
+
+def _warn_of_local_labels(lines: Iterable[str]) -> None:
+    """Name the pins that the public index cannot have, such as ``torch==2.7.1+cu128``.
+
+    A warning and no refusal: another index may have them (PyTorch's has its own), which one
+    is known only where the environment is built, and there an install that fails says so.
+    """
+    labelled = [line for line in lines if "+" in line]
+    if labelled:
+        logger.warning(
+            "%s: a version with a local label is not on PyPI, so --env-manager uv, virtualenv or "
+            "conda cannot build this environment from it. Install the plain release before "
+            "training, or name the index that has it where the environment is built: "
+            "PIP_EXTRA_INDEX_URL for pip, UV_INDEX for uv",
+            ", ".join(labelled),
+        )
 
 
 def _version(name: str) -> str | None:

@@ -12,6 +12,9 @@ PICKLE = "model.pkl"
 CONTRACT = "contract.yaml"
 RESOURCES = "resources"
 GOLDEN = "golden.parquet"
+# MLflow's names.
+INPUT_EXAMPLE = "input_example.json"
+SERVING_EXAMPLE = "serving_input_example.json"
 REQUIREMENTS = "requirements.txt"
 CONDA = "conda.yaml"
 PYTHON_ENV = "python_env.yaml"
@@ -24,8 +27,6 @@ BY_MLFLOW = frozenset(
         "registered_model_meta",
         "environment_variables.txt",
         "metadata",
-        "input_example.json",
-        "serving_input_example.json",
         "estimator.html",
     }
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import cloudpickle
 
-from asfitted.artifact import layout
+from asfitted.artifact import layout, permissions
 from asfitted.errors import ArtifactDamaged, SaveRefused
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,8 @@ def dump(pipeline: Any, root: Path, wanted: str | None = None) -> tuple[str, lis
     Raises
     ------
     SaveRefused
-        Where skops is demanded and cannot be.
+        Where skops is demanded and cannot be, or the operator forbids the pickle that it
+        would be.
     """
     if wanted not in {None, "skops", "cloudpickle"}:
         raise SaveRefused(
@@ -78,6 +79,15 @@ def dump(pipeline: Any, root: Path, wanted: str | None = None) -> tuple[str, lis
                 mend="leave serialization_format out, or say cloudpickle",
             )
         logger.info("saving with cloudpickle and not with skops: %s", why_not)
+    else:
+        why_not = "cloudpickle was asked for"
+    if variable := permissions.pickle_forbidden_by():
+        raise SaveRefused(
+            f"the pipeline would be saved as a pickle, because {why_not}, and {variable} is false, "
+            "so nothing here would load it",
+            str(root / layout.PICKLE),
+            f"take steps that skops can save, or set {variable} to true",
+        )
     with (root / layout.PICKLE).open("wb") as stream:
         cloudpickle.dump(pipeline, stream)
     return "cloudpickle", []

@@ -13,11 +13,13 @@ from typing import Any
 import pandas as pd
 from mlflow.models import Model
 
+from asfitted._mlflow import warn_of_autologging, without_autologging
 from asfitted.artifact import layout
 from asfitted.config import Config, load_config
 from asfitted.errors import SaveRefused
 from asfitted.save._build import Built, build
 from asfitted.save._mlmodel import describe as describe_model
+from asfitted.scoring import input_example
 from asfitted.scoring.outputs import PredictFn
 
 __all__ = ["log_model", "save_model"]
@@ -25,6 +27,7 @@ __all__ = ["log_model", "save_model"]
 _Path = str | os.PathLike[str]
 
 
+@without_autologging()
 def save_model(
     pipeline: Any,
     path: _Path,
@@ -78,6 +81,8 @@ def save_model(
 
     def describe(built: Built) -> None:
         describe_model(model, built)
+        if (root / layout.INPUT_EXAMPLE).is_file():
+            model.saved_input_example_info = dict(input_example.INFO)
         model.save(str(root / layout.MLMODEL))
 
     build(
@@ -131,6 +136,7 @@ def log_model(
     SaveRefused, ContractViolation
         As `save_model`.
     """
+    warn_of_autologging()
     with tempfile.TemporaryDirectory(prefix="asfitted-") as folder:
         built = Path(folder) / "model"
         save_model(
@@ -145,11 +151,12 @@ def log_model(
             config=config,
         )
 
-        def copy(path: str, mlflow_model: Model) -> None:
+        def copy(path: str, mlflow_model: Model, validate_serving_input: bool) -> None:
             shutil.copytree(built, path, dirs_exist_ok=True)
             proved = Model.load(str(built))
             mlflow_model.flavors = proved.flavors
             mlflow_model.signature = proved.signature
+            mlflow_model.saved_input_example_info = proved.saved_input_example_info
             mlflow_model.save(os.path.join(path, layout.MLMODEL))
 
         return Model.log(
@@ -157,5 +164,7 @@ def log_model(
             name=name,
             flavor=types.SimpleNamespace(__name__="asfitted.flavor", save_model=copy),
             registered_model_name=registered_model_name,
+            # MLflow would load the model and ask it, which would go on record as predictions.
+            validate_serving_input=False,
             **kwargs,
         )

@@ -15,14 +15,22 @@ import pandas as pd
 from rich.console import Console
 
 from asfitted._progress import showing
-from asfitted.artifact import code, environment, golden, layout, manifest, serialize
+from asfitted.artifact import (
+    code,
+    environment,
+    golden,
+    layout,
+    manifest,
+    permissions,
+    serialize,
+)
 from asfitted.artifact.resources import declared, of_model
 from asfitted.config import Config
 from asfitted.contract import Column, Conform, DataContract, Fill
 from asfitted.errors import ResourceNotShipped, SaveRefused
 from asfitted.save._ask import ask
 from asfitted.save._prove import Proof, Proved, prove_model
-from asfitted.scoring import outputs, proof
+from asfitted.scoring import input_example, outputs, proof
 from asfitted.scoring.outputs import PredictFn
 from asfitted.scoring.rounding import answers_apart
 from asfitted.scoring.scorer import Scorer, contracts_within, is_plain, split, unwrap
@@ -96,6 +104,7 @@ def build(
         contract.save(root / layout.CONTRACT)
         placed = _ship_resources(root, files)
         golden.write(root, *golden_examples, relative=proved.relative)
+        input_example.write(root, contract, golden_examples[0])
         describe(
             Built(
                 name=name,
@@ -114,6 +123,7 @@ def build(
         )
         shown = ("mlflow", "scikit-learn", "pandas", "numpy")
         manifest.seal(root, placed, {package: pins[package] for package in shown})
+        permissions.check_save(root)
         _refuse_unproved(root)
 
 

@@ -9,7 +9,15 @@ from typing import Any
 
 import yaml
 
-from asfitted.artifact import code, environment, golden, layout, manifest, serialize
+from asfitted.artifact import (
+    code,
+    environment,
+    golden,
+    layout,
+    manifest,
+    permissions,
+    serialize,
+)
 from asfitted.artifact.resources import of_model
 from asfitted.config import Config
 from asfitted.contract import DataContract
@@ -51,6 +59,8 @@ def open_artifact(
     ------
     ArtifactDamaged, FormatTooNew
         The files are not what was saved.
+    CodeNotAllowed
+        The operator forbids what loading it would run.
     EnvironmentMismatch
         The installed versions are not the pinned ones.
     CodeCollision
@@ -59,6 +69,7 @@ def open_artifact(
         The golden examples no longer give the recorded outputs.
     """
     content = manifest.verify(root)
+    permissions.check_load(root)
     conf = _flavor(root)
     differing = environment.verify(root, {*allow_versions, *config.environment.allow})
     identity = _identity(root, conf, content["digest"])

@@ -26,6 +26,7 @@ from asfitted.wire.rows import Rows
 logger = logging.getLogger(__name__)
 
 _SERVER = "mlflow.pyfunc.scoring_server"
+_MLSERVER = "mlserver_mlflow"
 
 Source = Literal["serve", "batch", "spark", "inprocess"]
 
@@ -84,6 +85,25 @@ def _say_unrecorded() -> None:
         "nothing is recorded from this Spark worker: Spark runs a task as often as it likes, so "
         "a row would be on record more than once; for answers on record, use asfitted score"
     )
+
+
+def refuse_mlserver() -> None:
+    """Refuse to be loaded by MLServer, which ``mlflow models serve --enable-mlserver`` starts.
+
+    It reads requests with MLflow's guesses, or in a protocol that has no contract, before the
+    model sees them, and hides what a refusal says. Its runtime loads the model in whichever
+    process or thread answers, and has been imported there.
+
+    Raises
+    ------
+    LoadRefused
+    """
+    if _MLSERVER in sys.modules:
+        raise LoadRefused(
+            "MLServer would change what a request says before the contract sees it",
+            "mlflow models serve --enable-mlserver",
+            "leave --enable-mlserver out, or use asfitted serve",
+        )
 
 
 def read_as_served(contract: DataContract) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from asfitted._mlflow import fetch
-from asfitted.artifact import manifest
+from asfitted.artifact import manifest, permissions
 from asfitted.config import load_config
 from asfitted.serving import sidecar
 
@@ -26,11 +26,13 @@ def command(model_uri: str, options: Sequence[str]) -> list[str]:
 
     Raises
     ------
-    ArtifactDamaged, FormatTooNew
+    ArtifactDamaged, FormatTooNew, CodeNotAllowed
         Before a byte of the artifact has run.
     """
     root = fetch(model_uri).resolve()
     manifest.verify(root)
+    permissions.check_pyfunc(root)
+    permissions.check_load(root)
     return [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(root), *options]
 
 

@@ -108,6 +108,30 @@ def test_the_three_files_say_the_same(tmp_path: Path) -> None:
     assert environment.verify(tmp_path) == {}
 
 
+def test_pins_that_the_public_index_has_not_are_warned_of(
+    site: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(site, "zz-root", "zz-gpu", "zz-plain", "zz-other")
+    install(site, "zz-gpu", version="2.7.1+cu128")
+    install(site, "zz-other", version="1!1.0rc1+g1234abc.d20240101")
+    install(site, "zz-plain")
+    pins = environment.closure(["zz-root"])
+    environment.write(tmp_path, pins)
+    (record,) = caplog.records
+    said = record.getMessage()
+    assert record.levelno == logging.WARNING
+    assert "zz-gpu==2.7.1+cu128, zz-other==1!1.0rc1+g1234abc.d20240101:" in said
+    assert "zz-plain" not in said
+    for mend in ("plain release", "PIP_EXTRA_INDEX_URL", "UV_INDEX"):
+        assert mend in said
+    # The pin stays what training ran on, and this machine can answer.
+    assert environment.pins(tmp_path)["zz-gpu"] == "2.7.1+cu128"
+    assert environment.verify(tmp_path) == {}
+    caplog.clear()
+    environment.write(tmp_path, {"zz-plain": "1.0"})
+    assert not caplog.records
+
+
 def pinned(root: Path, **changed: str) -> None:
     environment.write(root, {"numpy": np.__version__, "zz-gone": "1.0", **changed})
 

@@ -138,8 +138,6 @@ def test_but_not_what_is_executed(root: Path, changed: dict[str, object]) -> Non
     [
         "registered_model_meta",
         "environment_variables.txt",
-        "input_example.json",
-        "serving_input_example.json",
         "metadata/MLmodel",
         "code/__pycache__/features.cpython-311.pyc",
         "__pycache__/x.pyc",
