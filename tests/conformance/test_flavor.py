@@ -585,7 +585,7 @@ def test_another_model_under_the_same_seal(copy, tmp_path) -> None:
     shutil.copy(tmp_path / "other" / "model.skops", copy / "model.skops")
     seal(copy)
     error = refused(
-        GoldenMismatch, load(copy), r"\d+ of 60 golden examples", str(copy), "train anew"
+        GoldenMismatch, load(copy), r"\d+ of \d\d+ golden examples", str(copy), "train anew"
     )
     assert (error.code, error.exit_code) == ("golden_mismatch", 3)
 

@@ -23,6 +23,7 @@ import pandas as pd
 import pytest
 import uvicorn
 from conformance_dishonest import CONTRACT, NUMBERS
+from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
@@ -42,11 +43,8 @@ from asfitted.save._prove import prove_model
 from asfitted.scoring import Identity, Recorder
 from asfitted.serving.app import App
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
-    pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning"),
-    pytest.mark.filterwarnings("ignore:Bins whose width are too small:UserWarning"),
-]
+# What scikit-learn says of bins, names and constants of such pipelines is not the matter.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 TRAIN, SERVED = steps.orders(900, seed=1), steps.orders(120, seed=2, rare=4)
 TARGET = steps.target(TRAIN)
@@ -118,7 +116,9 @@ def drawn(seed: int) -> Drawn | None:
         part = honest[rng.integers(len(honest))]
         if part == "conform":
             return asfitted.Conform(CONTRACT)
-        return FunctionTransformer(part) if callable(part) else part
+        if part is None:
+            return None
+        return FunctionTransformer(part) if callable(part) else clone(part)
 
     frames = [pick(HONEST_FRAMES, DISHONEST_FRAMES, 0.15) for _ in range(2)]
     parts: list[Any] = [
@@ -131,7 +131,7 @@ def drawn(seed: int) -> Drawn | None:
         dishonest.append(step.__name__)
         parts.append(("own", FunctionTransformer(step), [*CONTRACT.features]))
     arrays = [pick(HONEST_ARRAYS, DISHONEST_ARRAYS, 0.1) for _ in range(2)]
-    estimator = ESTIMATORS[rng.integers(len(ESTIMATORS))]
+    estimator = clone(ESTIMATORS[rng.integers(len(ESTIMATORS))])
     # What leaves rows without a number would fail in fit.
     inner = [ColumnTransformer(parts), SimpleImputer(), *arrays]
     kept = [step for step in [asfitted.Conform(CONTRACT), *frames, *inner] if step is not None]
