@@ -27,7 +27,7 @@ from asfitted.artifact import (
 from asfitted.artifact.resources import declared, of_model
 from asfitted.config import Config
 from asfitted.contract import Column, Conform, DataContract, Fill
-from asfitted.errors import ResourceNotShipped, SaveRefused
+from asfitted.errors import OutputViolation, ResourceNotShipped, SaveRefused
 from asfitted.save._ask import ask
 from asfitted.save._prove import Proof, Proved, prove_model
 from asfitted.scoring import input_example, outputs, proof
@@ -131,24 +131,36 @@ def _golden(
     given: Any, proved: Proved, contract: DataContract, fields: Mapping[str, str]
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Return rows, what is served for them and what the pipeline itself says of them."""
-    parts = [sample(proved.conformed, GOLDEN_ROWS), sample(proved.probes, GOLDEN_PROBES)]
-    examples = pd.concat(parts, ignore_index=True)
-    examples.attrs = dict(parts[0].attrs)
-    examples = _without_secrets(examples, contract, fields)
     scorer = proved.scorer
-    estimator = scorer.estimator
-    trained = ask(given, examples, estimator)
     # Without shortcuts: a load, which takes them, proves them once more.
     plain = Scorer(unwrap(given), scorer.whole_steps, (), scorer.transform_output)
-    served = plain.score(examples)
-    off, tied = answers_apart(estimator, trained, served, proved.relative)
+    rows = _without_secrets(sample(proved.conformed, GOLDEN_ROWS), contract, fields)
+    probes = _without_secrets(sample(proved.probes, GOLDEN_PROBES), contract, fields)
+    parts = [part for part in ((rows, plain.score(rows)), _allowed(plain, probes)) if len(part[0])]
+    examples, served = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
+    examples.attrs = dict(rows.attrs)
+    trained = ask(given, examples, scorer.estimator)
+    off, tied = answers_apart(scorer.estimator, trained, served, proved.relative)
     clear = np.flatnonzero((off <= 1) & ~tied)
     return tuple(part.iloc[clear].reset_index(drop=True) for part in (examples, served, trained))  # type: ignore[return-value]
+
+
+def _allowed(scorer: Scorer, probes: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the probes whose answers the contract allows, and these answers."""
+    answers = scorer.answers(probes)
+    try:
+        outputs.check_declared(scorer.contract, scorer.estimator, probes, answers)
+    except OutputViolation as error:
+        wrong = sorted({row for violation in error.violations for row in violation.rows})
+        kept = np.setdiff1d(np.arange(len(probes)), wrong)
+        probes, answers = (part.iloc[kept].reset_index(drop=True) for part in (probes, answers))
+    return probes, answers
 
 
 def _needed(pipeline: Any, contract: DataContract) -> dict[str, set[str]]:
     modules = code.needed(pipeline)
     for check in contract.checks:
+        check.load()
         modules.setdefault(check.module, set()).add(check.name)
     return modules
 

@@ -55,7 +55,7 @@ _ROWS, _LEAST_ROWS, _ASK_S, _SERVE_S = 30_000, 1_000, 20.0, 5.0
 _POOL_ROWS = 1_000
 # What all rows alone, and all companies, may take; the least of each is always done.
 _ALONE_S, _COMPANIES_S = 1.0, 1.0
-_LEAST_ALONE, _LEAST_COMPANIES = 32, 32
+_LEAST_ALONE, _LEAST_COMPANIES = 16, 24
 
 Advance = Callable[[str, int, "int | None"], None]
 
@@ -177,7 +177,7 @@ def _affordable(call: Callable[[], Any], total: int, within_s: float) -> int:
         Rows that there are.
     within_s : float
     """
-    if total <= _LEAST_ROWS:
+    if total <= 3 * _LEAST_ROWS:
         return total
     begun = monotonic()
     call()

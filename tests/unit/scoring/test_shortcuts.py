@@ -47,9 +47,9 @@ def prepared(pipe: Any, rows: pd.DataFrame) -> tuple[Scorer, pd.DataFrame, list[
 @pytest.mark.parametrize(
     ("estimator", "expected"),
     [
-        (LogisticRegression(), ["columns", "texts", "linear", "labels"]),
-        (RandomForestClassifier(5), ["columns", "texts", "labels"]),
-        (Ridge(), ["columns", "texts", "linear"]),
+        (LogisticRegression(), ["unmarked", "columns", "texts", "linear", "labels"]),
+        (RandomForestClassifier(5), ["unmarked", "columns", "texts", "labels"]),
+        (Ridge(), ["unmarked", "columns", "texts", "linear"]),
     ],
 )
 def test_all_that_are_proved_together_give_the_same_bits(rows, estimator, expected) -> None:
@@ -72,7 +72,7 @@ def test_a_saved_model_says_which_it_takes(tmp_path, rows, target) -> None:
     pipe = pipeline(WORDS, numbers(), estimator=LogisticRegression()).fit(rows, target)
     asfitted.save_model(pipe, tmp_path / "model", reference=rows, name="shop")
     said = yaml.safe_load((tmp_path / "model/MLmodel").read_text())["flavors"]["asfitted"]
-    assert said["shortcuts"] == ["columns", "texts", "linear", "labels"]
+    assert said["shortcuts"] == ["unmarked", "columns", "texts", "linear", "labels"]
     model = asfitted.load_model(tmp_path / "model")
     many = make_rows(300, seed=8)
     expected = asfitted.FittedModel(pipe).outputs(many)
