@@ -209,6 +209,15 @@ def test_however_a_csv_spells_it(text: str) -> None:
         assert door(contract(Column(kind="integer")), "c", text).frame["c"].tolist() == [0]
 
 
+@pytest.mark.parametrize("text", ["-0", "-0.0", "-0e5"])
+def test_however_json_spells_it(text: str) -> None:
+    body = f'{{"inputs": {{"c": [{text}, 1]}}}}'.encode()
+    for column, zero in ((Column(kind="number"), "-0.0"), (Column(kind="integer"), "0")):
+        rule = contract(column)
+        held = read_json(body, rule, 9).conform(rule).frame["c"]
+        assert str(held.tolist()[0]) == zero
+
+
 def test_both_zeros_in_one_column_stay_apart() -> None:
     rule = contract(Column(kind="number"))
     for values in ([0.0, -0.0], [-0.0, 0.0], [0, -0.0], [Decimal("-0"), 0]):
