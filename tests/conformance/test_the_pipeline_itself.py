@@ -19,6 +19,7 @@ import pytest
 import sklearn
 import yaml
 from conformance_dishonest import CONTRACT, NUMBERS
+from conformance_served import assert_served, proved
 from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
@@ -46,7 +47,6 @@ from asfitted.errors import (
     SaveRefused,
 )
 from asfitted.prediction_log import FieldPolicy, Journal
-from asfitted.save._prove import Proved, prove_model
 from asfitted.scoring import Identity, Recorder
 from asfitted.scoring.proof import prove
 
@@ -70,41 +70,12 @@ def pipe(prepare: Any, estimator: Any = None) -> Pipeline:
     )
 
 
-def proved(given: Any, frame: pd.DataFrame = ORDERS) -> Proved:
-    return prove_model(given, frame, lambda *_: None)
-
-
 def refused(given: Any, kind: type[AsfittedError] = BatchDependent) -> AsfittedError:
     with pytest.raises(kind) as error:
-        proved(given)
+        proved(given, ORDERS)
     assert error.value.where
     assert error.value.mend
     return error.value
-
-
-def assert_served_as_trained(
-    given: Any, frame: pd.DataFrame = ORDERS, **save: Any
-) -> asfitted.FittedModel:
-    """Prove, and hold the scorer that will serve against the pipeline: alone and in company."""
-    found = proved(given, frame)
-    model = asfitted.FittedModel(
-        given,
-        whole_steps=found.scorer.whole_steps,
-        shortcuts=found.shortcuts,
-        transform_output=found.scorer.transform_output,
-    )
-    some = frame.iloc[:: len(frame) // 40].reset_index(drop=True)
-    expected = given.predict(frame)[:: len(frame) // 40]
-    together = model.predict(some)
-    alone = np.concatenate([model.predict(some.iloc[[row]]) for row in range(len(some))])
-    shuffled = np.random.default_rng(0).permutation(len(some))
-    assert (together == alone).all()
-    assert (model.predict(some.iloc[shuffled]) == together[shuffled]).all()
-    if np.asarray(expected).dtype.kind == "f":
-        np.testing.assert_allclose(together, expected, rtol=1e-9)
-    else:
-        assert (together == expected).all()
-    return model
 
 
 # --- steps that look at the rows beside them -------------------------------------------
@@ -127,7 +98,7 @@ def test_wherever_it_stands(step) -> None:
 
 
 def test_an_honest_step_is_let_through() -> None:
-    found = proved(pipe(steps.numbers).fit(ORDERS, TARGET)).proof
+    found = proved(pipe(steps.numbers).fit(ORDERS, TARGET), ORDERS).proof
     assert found.rows == len(ORDERS)
     assert found.alone >= 16
     assert found.companies >= 24
@@ -254,20 +225,20 @@ def named(kind: type[Pipeline], estimator: Any) -> Pipeline:
 
 def test_a_subclass_of_pipeline_keeps_its_own_predict() -> None:
     fitted = named(steps.LogTarget, LinearRegression()).fit(ORDERS, AMOUNT)
-    model = assert_served_as_trained(fitted)
+    model = assert_served(fitted, ORDERS)
     assert model.predict(ORDERS).mean() > 100, "not the logarithm"
 
 
 def test_a_subclass_with_a_threshold_of_its_own() -> None:
     fitted = named(steps.Cautious, LogisticRegression()).fit(ORDERS, TARGET)
-    assert_served_as_trained(fitted)
+    assert_served(fitted, ORDERS)
     assert (fitted.predict(ORDERS) != Pipeline.predict(fitted, ORDERS)).any()
 
 
 def test_a_subclass_within_a_pipeline() -> None:
     inner = steps.Cautious([("scale", StandardScaler()), ("model", LogisticRegression())])
     outer = make_pipeline(asfitted.Conform(CONTRACT), FunctionTransformer(steps.numbers), inner)
-    assert_served_as_trained(outer.fit(ORDERS, TARGET))
+    assert_served(outer.fit(ORDERS, TARGET), ORDERS)
 
 
 def test_a_method_that_was_set_on_the_instance_is_not_lost_in_silence() -> None:
@@ -306,19 +277,19 @@ def with_hours(estimator: Any = None) -> Pipeline:
 
 @pytest.mark.parametrize("name", META)
 def test_meta_estimators_around_the_pipeline(name) -> None:
-    assert_served_as_trained(META[name](with_hours()).fit(FEW, TARGET[: len(FEW)]), FEW)
+    assert_served(META[name](with_hours()).fit(FEW, TARGET[: len(FEW)]), FEW)
 
 
 def test_a_transformed_target_around_the_pipeline() -> None:
     meta = TransformedTargetRegressor(with_hours(Ridge()), func=np.log1p, inverse_func=np.expm1)
-    assert_served_as_trained(meta.fit(FEW, AMOUNT[: len(FEW)]), FEW)
+    assert_served(meta.fit(FEW, AMOUNT[: len(FEW)]), FEW)
 
 
 def test_a_meta_estimator_around_what_does_not_begin_with_conform() -> None:
     bare = make_pipeline(SimpleImputer(), LogisticRegression())
     meta = FixedThresholdClassifier(bare).fit(ORDERS[NUMBERS], TARGET)
     with pytest.raises(NotConformed) as error:
-        proved(meta)
+        proved(meta, ORDERS)
     assert "make_pipeline(asfitted.Conform(contract), …, estimator)" in error.value.mend
     assert "FixedThresholdClassifier(make_pipeline(asfitted.Conform(" in error.value.mend
 
@@ -330,7 +301,7 @@ def test_two_contracts_within_a_meta_estimator() -> None:
     )
     meta = VotingClassifier([("a", pipe(steps.numbers)), ("b", second)], voting="soft")
     with pytest.raises(NotConformed, match="2 different contracts"):
-        proved(meta.fit(ORDERS, TARGET))
+        proved(meta.fit(ORDERS, TARGET), ORDERS)
 
 
 # --- a conformed frame stays one ---------------------------------------------------------
@@ -394,12 +365,12 @@ def nested(how: str) -> Any:
 )
 def test_moments_are_read_once_however_deep_a_contract_is_held(how) -> None:
     pytest.importorskip("sklearn.frozen", reason="scikit-learn before 1.6")
-    assert_served_as_trained(nested(how), FEW)
+    assert_served(nested(how), FEW)
 
 
 def test_a_model_without_a_contract_within_does_without_the_mark() -> None:
-    assert "unmarked" in proved(with_hours().fit(ORDERS, TARGET)).shortcuts
-    assert "unmarked" not in proved(nested("hidden")).shortcuts
+    assert "unmarked" in proved(with_hours().fit(ORDERS, TARGET), ORDERS).shortcuts
+    assert "unmarked" not in proved(nested("hidden"), ORDERS).shortcuts
 
 
 # --- rounding, and what jumps --------------------------------------------------------
@@ -413,13 +384,13 @@ def test_a_bin_that_follows_from_rounding_is_counted() -> None:
     prepare = make_pipeline(SimpleImputer(), StandardScaler(), PCA(3), bins)
     inside = pipe(ColumnTransformer([("num", prepare, NUMBERS)]))
     inside.steps.pop(2)
-    found = proved(inside.fit(ORDERS, TARGET)).proof
+    found = proved(inside.fit(ORDERS, TARGET), ORDERS).proof
     assert 0 <= found.jumped < len(ORDERS) / 10
 
 
 def test_a_tree_behind_a_rotation() -> None:
     prepare = make_pipeline(FunctionTransformer(steps.numbers), PCA(3))
-    assert proved(pipe(prepare, DecisionTreeClassifier()).fit(ORDERS, TARGET))
+    assert proved(pipe(prepare, DecisionTreeClassifier()).fit(ORDERS, TARGET), ORDERS)
 
 
 # --- settings, indexes, and words that are true ----------------------------------------
@@ -510,7 +481,7 @@ def test_an_estimator_that_learns_nothing_is_told_what_to_do() -> None:
         error = refused(model, SaveRefused)
         assert "__sklearn_is_fitted__" in error.mend
     LearnsNothing.__sklearn_is_fitted__ = lambda self: True
-    assert proved(model)
+    assert proved(model, ORDERS)
 
 
 class Odds(LearnsNothing):
