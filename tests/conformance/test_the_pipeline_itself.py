@@ -16,6 +16,7 @@ import conformance_dishonest as steps
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import sklearn
 import yaml
 from conformance_dishonest import CONTRACT, NUMBERS
@@ -32,6 +33,7 @@ from sklearn.model_selection import (
     GridSearchCV,
     TunedThresholdClassifierCV,
 )
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -39,7 +41,6 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 import asfitted
 from asfitted.config import Config
 from asfitted.errors import (
-    AnswersDiffer,
     AsfittedError,
     BatchDependent,
     GoldenMismatch,
@@ -49,6 +50,7 @@ from asfitted.errors import (
 from asfitted.prediction_log import FieldPolicy, Journal
 from asfitted.scoring import Identity, Recorder
 from asfitted.scoring.proof import prove
+from asfitted.scoring.rounding import repeated_apart
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
@@ -241,16 +243,98 @@ def test_a_subclass_within_a_pipeline() -> None:
     assert_served(outer.fit(ORDERS, TARGET), ORDERS)
 
 
-def test_a_method_that_was_set_on_the_instance_is_not_lost_in_silence() -> None:
+def test_a_method_that_was_set_on_the_instance_is_kept() -> None:
     fitted = pipe(steps.numbers).fit(ORDERS, TARGET)
     fitted.predict = lambda X: np.full(len(X), "big")
-    error = refused(fitted, AnswersDiffer)
-    assert "would be served another answer than the pipeline gives" in error.what
-    assert (
-        "prediction big in training, prediction small served"
-        in error.what.replace(", probability", "")
-        or "prediction big" in error.what
-    )
+    assert set(assert_served(fitted, FEW).predict(FEW)) == {"big"}
+
+
+def test_a_search_with_an_answer_of_its_own_is_not_taken_apart() -> None:
+    """A difference of half a cent in a hundred is none that rounding makes."""
+    trees = pipe(steps.numbers, DecisionTreeRegressor(max_depth=4, random_state=0))
+    search = steps.RoundedSearch(trees, {"decisiontreeregressor__max_depth": [3]}, cv=2)
+    model = assert_served(search.fit(FEW, AMOUNT[: len(FEW)]), FEW)
+    assert (np.round(model.predict(FEW), 2) == model.predict(FEW)).all()
+
+
+def test_an_answer_near_zero_beside_huge_ones_is_held_to_its_own_size() -> None:
+    amounts = np.where(np.arange(len(FEW)) % 7 == 0, 1e9, AMOUNT[: len(FEW)] * 1e-6)
+    fitted = pipe(steps.numbers, DecisionTreeRegressor(random_state=0)).fit(FEW, amounts)
+    trained = pd.DataFrame({"prediction": fitted.predict(FEW)})
+    moved = trained + np.where(trained < 1, 1e-4, 0.0)
+    assert (repeated_apart(trained, moved)[trained["prediction"] < 1] > 1).all()
+    assert (repeated_apart(trained, trained) == 0).all()
+
+
+@pytest.mark.parametrize("step", [steps.as_csc, steps.as_coo], ids=lambda step: step.__name__)
+def test_any_sparse_matrix_is_one(step) -> None:
+    honest = make_pipeline(FunctionTransformer(steps.numbers), FunctionTransformer(step))
+    model = make_pipeline(asfitted.Conform(CONTRACT), honest, LogisticRegression(max_iter=500))
+    assert_served(model.fit(FEW, TARGET[: len(FEW)]), FEW)
+
+
+def last(estimator: Any) -> Any:
+    """Return a pipeline that ends so."""
+    return make_pipeline(asfitted.Conform(CONTRACT), FunctionTransformer(steps.numbers), estimator)
+
+
+def test_an_estimator_that_answers_in_a_list() -> None:
+    fitted = last(steps.Lists()).fit(FEW, AMOUNT[: len(FEW)])
+    proved(fitted, FEW)
+    served = asfitted.FittedModel(fitted).predict(FEW)
+    np.testing.assert_allclose(served, fitted.predict(FEW), rtol=1e-9)
+
+
+def test_several_labels_of_which_few_are_set() -> None:
+    two = scipy.sparse.csr_matrix(np.column_stack([AMOUNT > 300, ORDERS["shop"] > 20]).astype(int))
+    model = last(OneVsRestClassifier(LogisticRegression(max_iter=500)))
+    assert proved(model.fit(FEW, two[: len(FEW)]), FEW)
+
+
+@pytest.mark.parametrize(
+    ("model", "target", "what", "hint"),
+    [
+        (last(steps.Several()), AMOUNT, "in a form that cannot be served", "an array of shape"),
+        (last(steps.OtherWords()), TARGET, "no class of training", "predict must return what fit"),
+        (
+            GridSearchCV(last(LinearRegression()), {}, cv=2, refit=False),
+            AMOUNT,
+            "refit=False has no pipeline",
+            "refit=True",
+        ),
+    ],
+    ids=["a tuple", "other words", "a search that was not fitted again"],
+)
+def test_answers_that_are_none_are_told_as_what_they_are(model, target, what, hint) -> None:
+    with pytest.raises(SaveRefused) as error:
+        proved(model.fit(FEW, target[: len(FEW)]), FEW)
+    assert what in error.value.what
+    assert hint in error.value.mend
+
+
+def test_a_clock_is_named() -> None:
+    error = refused(pipe(steps.age_now).fit(ORDERS, TARGET))
+    assert "FunctionTransformer of age_now" in error.what
+    assert "another result when it is asked again" in error.what
+
+
+def test_a_subclass_of_a_column_transformer_is_named() -> None:
+    columns = steps.FromTheLowest([("num", SimpleImputer(), NUMBERS)])
+    error = refused(pipe(columns).fit(ORDERS, TARGET))
+    assert error.where == "fromthelowest (FromTheLowest)"
+
+
+def test_a_step_that_looks_aside_only_in_a_batch_larger_than_the_reference() -> None:
+    refused(pipe(steps.clipped_where_many).fit(ORDERS, TARGET))
+
+
+@pytest.mark.parametrize("row", [41_234, 20_001, 7])
+def test_a_text_that_stands_once_among_tens_of_thousands(row) -> None:
+    many = steps.orders(50_000, rare=3)
+    many.loc[row, "customer"] = "UNKNOWN"
+    fitted = pipe(steps.median_for_a_rare_text).fit(many, steps.target(many))
+    with pytest.raises(BatchDependent):
+        proved(fitted, many)
 
 
 META = {
@@ -528,6 +612,19 @@ def test_a_step_that_changes_itself_while_it_answers(tmp_path) -> None:
         asfitted.save_model(
             model, tmp_path / "m", reference=ORDERS, code_paths=_code(), config=_config()
         )
+
+
+def test_a_step_that_remembers_the_first_row_of_each_customer(tmp_path) -> None:
+    model = make_pipeline(asfitted.Conform(CONTRACT), steps.Memo(), LogisticRegression())
+    with pytest.raises(SaveRefused, match="in a fresh process") as error:
+        asfitted.save_model(
+            model.fit(ORDERS, TARGET),
+            tmp_path / "m",
+            reference=ORDERS,
+            code_paths=_code(),
+            config=_config(),
+        )
+    assert "change itself while it answers" in error.value.mend
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,18 @@ from sklearn.pipeline import Pipeline
 
 from asfitted.errors import AnswersDiffer, AsfittedError, BatchDependent, SaveRefused
 from asfitted.save._compare import rows_apart
-from asfitted.save._row_wise import LEARN_IN_FIT, called, parts_of, refuse_row_change
+from asfitted.save._row_wise import (
+    LEARN_IN_FIT,
+    called,
+    not_reproducible,
+    parts_of,
+    refuse_row_change,
+)
 from asfitted.save._rows import Rows
 from asfitted.scoring import outputs
 from asfitted.scoring.blocks import _stack, in_blocks, n_rows, take
-from asfitted.scoring.rounding import answers_apart
-from asfitted.scoring.scorer import Scorer, is_plain, quiet_and_single, unwrap
+from asfitted.scoring.rounding import answers_apart, repeated_apart
+from asfitted.scoring.scorer import Scorer, is_plain, quiet_and_single, split, unwrap
 from asfitted.scoring.shortcuts import Steps
 
 WHERE = "reference, the raw training frame"
@@ -47,7 +53,7 @@ def ask(given: Any, frame: pd.DataFrame, estimator: Any) -> pd.DataFrame:
         Where it does not give an answer for each row.
     """
     try:
-        said = outputs.of_pipeline(given, frame, estimator)
+        results = {m: outputs.caller(given, m)(frame.copy()) for m in outputs.methods(estimator)}
     except AsfittedError:
         raise
     except NotFittedError as error:
@@ -59,6 +65,7 @@ def ask(given: Any, frame: pd.DataFrame, estimator: Any) -> pd.DataFrame:
         ) from error
     except Exception as error:
         raise _fails(given, frame, error) from error
+    said = _named(estimator, results)
     if len(said) != len(frame):
         refuse_row_change(_steps(given), frame)
         raise AnswersDiffer(
@@ -67,6 +74,63 @@ def ask(given: Any, frame: pd.DataFrame, estimator: Any) -> pd.DataFrame:
             "it must give one answer for each row",
         )
     return said
+
+
+def _named(estimator: Any, results: dict[str, Any]) -> pd.DataFrame:
+    """Return the answers by name; refuse those of a form that scikit-learn does not have."""
+    kinds = {method: type(result).__name__ for method, result in results.items()}
+    try:
+        if any(isinstance(result, tuple) for result in results.values()):
+            raise TypeError("a tuple is several results, and none of them is the answer")
+        return outputs.name_outputs(estimator, results)
+    except Exception as error:
+        raise SaveRefused(
+            "the pipeline answers in a form that cannot be served: "
+            f"{type(error).__name__}: {error}",
+            ", ".join(f"{method} gives {kind}" for method, kind in kinds.items()),
+            "as in scikit-learn, fit sets classes_, predict gives an array of shape (n_rows,) or "
+            "(n_rows, n_targets), and predict_proba one of shape (n_rows, n_classes)",
+        ) from error
+
+
+def refuse_other_answers(given: Any, frame: pd.DataFrame, trained: pd.DataFrame) -> None:
+    """Refuse a pipeline that does not answer as its steps do, called one by one on all rows.
+
+    What is called is the same, and so are the shapes: hardly a bit may differ, where between
+    all rows and blocks of 64 rounding does.
+
+    Raises
+    ------
+    AnswersDiffer
+    """
+    pipeline = unwrap(given)
+    if not is_plain(pipeline):
+        return
+    contract, (*steps, last) = split(pipeline)
+    estimator = last[1]
+    table: Any = contract.conform(frame, keys=False).frame
+    for _, step in steps:
+        table = step.transform(table)
+    said = {m: outputs.caller(estimator, m)(table) for m in outputs.methods(estimator)}
+    apart_ = repeated_apart(trained, outputs.name_outputs(estimator, said))
+    wrong = np.flatnonzero(apart_ > 1)
+    if len(wrong):
+        if (repeated_apart(trained, ask(given, frame, estimator)) > 1).any():
+            raise not_reproducible([*steps, last], contract.conform(frame, keys=False).frame)
+        _refuse_difference(trained, outputs.name_outputs(estimator, said), wrong)
+
+
+def _refuse_difference(trained: pd.DataFrame, served: pd.DataFrame, rows: Rows) -> None:
+    row = int(rows[0])
+    raise AnswersDiffer(
+        f"{len(rows)} of {len(trained)} rows would be served another answer than the "
+        f"pipeline gives; row {row}: {_shown(trained, row)} in training, "
+        f"{_shown(served, row)} served",
+        f"row {row} of the reference",
+        "its steps called one by one, on rows without an index and without keys, must "
+        "answer as pipeline.predict does; an answer of its own belongs into a subclass of "
+        "Pipeline, which is called whole",
+    )
 
 
 def _steps(given: Any) -> Steps:
@@ -78,6 +142,12 @@ def _steps(given: Any) -> Steps:
 
 def _fails(given: Any, frame: pd.DataFrame, error: Exception) -> SaveRefused:
     what = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    if getattr(given, "refit", True) is False:
+        return SaveRefused(
+            "a search with refit=False has no pipeline to be saved",
+            type(given).__name__,
+            "refit=True, or save the pipeline that you have fitted with the best parameters",
+        )
     return SaveRefused(
         f"the pipeline fails on its own training rows, in step {_failing_step(given, frame)}: "
         f"{what}",
@@ -151,20 +221,12 @@ def compare(
         jumped = _Explanation(scorer, steps, partition, relative).jumps(conformed, bad)
         left = np.setdiff1d(bad, jumped)
         if len(left):
-            row = int(left[0])
-            raise AnswersDiffer(
-                f"{len(left)} of {len(trained)} rows would be served another answer than the "
-                f"pipeline gives; row {row}: {_shown(trained, row)} in training, "
-                f"{_shown(served, row)} served",
-                f"row {row} of the reference",
-                "its steps called one by one, on rows without an index and without keys, must "
-                "answer as pipeline.predict does",
-            )
+            _refuse_difference(trained, served, left)
     return np.flatnonzero(tied), jumped
 
 
 def _shown(answers: pd.DataFrame, row: int) -> str:
-    return ", ".join(f"{name} {value!s}" for name, value in answers.iloc[row].items())
+    return ", ".join(f"{name} {answers[name].iloc[row]!s}" for name in answers.columns)
 
 
 class _Explanation:
@@ -193,7 +255,7 @@ class _Explanation:
             self._blocks = self.scorer.whole_steps < len(self.steps)
 
             def answers(table: Any) -> Any:
-                said = {m: getattr(estimator, m)(table) for m in outputs.methods(estimator)}
+                said = {m: outputs.caller(estimator, m)(table) for m in outputs.methods(estimator)}
                 return outputs.name_outputs(estimator, said)
 
             jumped |= self._leaf(name, estimator, answers, was, now, bad)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,7 +96,13 @@ def build(
         pins = environment.closure([*environment.RUNTIME, *code.distributions(root, modules)])
         # As fit has left it: what answering may change in a step does not travel.
         written, trusted = serialize.dump(pipeline, root, serialization_format)
-        with of_model(files), showing(Console(stderr=True)) as advance:
+        with (
+            of_model(files),
+            showing(Console(stderr=True)) as advance,
+            warnings.catch_warnings(),
+        ):
+            # What fit has said already is said again of each of thousands of calls.
+            warnings.simplefilter("ignore")
             proved = prove_model(given, reference, advance)
             golden_examples = _golden(given, proved, contract, fields)
         expected = golden_examples[1]
@@ -141,7 +148,8 @@ def _golden(
     examples.attrs = dict(rows.attrs)
     trained = ask(given, examples, scorer.estimator)
     off, tied = answers_apart(scorer.estimator, trained, served, proved.relative)
-    clear = np.flatnonzero((off <= 1) & ~tied)
+    # In another order than they were proved in: what a step remembers shows in a fresh process.
+    clear = np.flatnonzero((off <= 1) & ~tied)[::-1]
     return tuple(part.iloc[clear].reset_index(drop=True) for part in (examples, served, trained))  # type: ignore[return-value]
 
 
@@ -289,7 +297,8 @@ def _refuse_unproved(root: Path) -> None:
         raise SaveRefused(
             f"in a fresh process the saved model does not prove itself: {said['what']}",
             said["where"],
-            said["mend"] or "ship what it needs: code_paths for modules, resources for files",
+            "ship what it needs (code_paths for modules, resources for files), and let no step "
+            "change itself while it answers" + (f"; {said['mend']}" if said["mend"] else ""),
         )
 
 

@@ -31,7 +31,8 @@ def rows_apart(was: Any, now: Any, relative: float = 0.0) -> np.ndarray[Any, Any
         return np.max([rows_apart(a, b, relative) for a, b in zip(was, now, strict=True)], axis=0)
     total = n_rows(was)
     other = np.full(total, np.inf)
-    if type(now) is not type(was) or n_rows(now) != total:
+    are_sparse = scipy.sparse.issparse(was) and scipy.sparse.issparse(now)
+    if not (are_sparse or type(now) is type(was)) or n_rows(now) != total:
         return other
     if isinstance(was, list):
         return np.array([0.0 if a == b else np.inf for a, b in zip(was, now, strict=True)])

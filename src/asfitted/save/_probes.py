@@ -12,7 +12,13 @@ import pandas as pd
 
 from asfitted.contract import Column, DataContract, Fill
 from asfitted.contract.column import EXACT
-from asfitted.errors import AsfittedError, ProbeFailed, ResourceNotShipped
+from asfitted.errors import (
+    AsfittedError,
+    OutputViolation,
+    ProbeFailed,
+    ResourceNotShipped,
+    SaveRefused,
+)
 from asfitted.save._losses import hint_for_failure, refuse_losses, warn_of_unused
 from asfitted.save._row_wise import refuse_row_change
 from asfitted.scoring.scorer import Scorer
@@ -110,6 +116,26 @@ def probe(scorer: Scorer, conformed: pd.DataFrame) -> Probes:
             names = [varied[0].column for varied in probes.values]
             warn_of_unused(scorer, probes.frame, names)
     return probes
+
+
+def with_repeated(scorer: Scorer, conformed: pd.DataFrame, probes: Probes) -> Probes:
+    """Return the probes, and each new text, and number beyond training, on another row too.
+
+    What a step remembers of the first row that brought such a value shows on the second.
+    """
+    last = {}
+    for varied in probes.values:
+        for one in varied:
+            if not one.must and scorer.contract.columns[one.column].kind in {"text", "integer"}:
+                last[one.column] = one
+    rows = [[one] for one in last.values()]
+    if not rows:
+        return probes
+    more = _allowed(scorer.contract, Probes(_with_values(conformed.iloc[[-1]], rows), rows))
+    more = _answered(scorer, more) if rows and len(more.frame) else more
+    frame = pd.concat([probes.frame, more.frame], ignore_index=True)
+    frame.attrs = dict(probes.frame.attrs)
+    return Probes(frame, [*probes.values, *more.values])
 
 
 def _values(name: str, column: Column, series: pd.Series[Any]) -> Iterator[Value]:
@@ -220,6 +246,7 @@ def _answered(scorer: Scorer, probes: Probes) -> Probes:
     except ResourceNotShipped:
         raise
     except Exception:
+        _refuse_base(scorer, probes)
         refuse_row_change(scorer.steps, probes.frame)
         failed: list[tuple[int, Exception]] = []
         _find_failing(scorer, probes.frame, list(range(len(probes.frame))), failed)
@@ -245,6 +272,21 @@ def _answered(scorer: Scorer, probes: Probes) -> Probes:
         fine = [row for row in fine if all(one.must for one in probes.values[row])]
         return _answered(scorer, probes.take(fine))
     return probes.take(fine)
+
+
+def _refuse_base(scorer: Scorer, probes: Probes) -> None:
+    """Refuse where the row itself, that the others are variations of, has no answer to be sent."""
+    try:
+        scorer.answers(probes.frame.iloc[[0]])
+    except OutputViolation as error:
+        raise SaveRefused(
+            f"the model may not send its answer for one of its own training rows: {error.what}",
+            error.where,
+            "predict must return what fit has put into classes_, predict_proba numbers in [0, 1] "
+            "that add up to 1 in each row, and no number may be infinite or missing",
+        ) from error
+    except Exception:
+        return
 
 
 def _refuse(scorer: Scorer, failed: list[tuple[Value, Exception]]) -> None:

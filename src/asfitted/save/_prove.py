@@ -21,15 +21,16 @@ from asfitted.errors import (
     SaveRefused,
     Violation,
 )
-from asfitted.save._ask import WHERE, ask, compare, serve
+from asfitted.save._ask import WHERE, ask, compare, refuse_other_answers, serve
 from asfitted.save._checks import prove_checks
 from asfitted.save._compare import deviation
 from asfitted.save._losses import transform
-from asfitted.save._probes import Probes, probe
+from asfitted.save._probes import Probes, probe, with_repeated
 from asfitted.save._row_wise import (
     LEARN_IN_FIT,
     SAMPLE_ROWS,
     called,
+    not_reproducible,
     plan,
     refuse_row_change,
     rows_of,
@@ -155,6 +156,7 @@ def _proved(
     )
     trained = ask(given, raw, estimator)
     advance("trained", len(raw), len(raw))
+    refuse_other_answers(given, raw, trained)
     last: AsfittedError | None = None
     setting = get_config()["transform_output"]
     for transform_output in dict.fromkeys([setting, "default"]):
@@ -199,7 +201,7 @@ def _served(
     sample = pool.iloc[spread(pool, SAMPLE_ROWS)].reset_index(drop=True)
     scorer.whole_steps = _planned(scorer, sample)
     relative = single_precision(transform(scorer, sample))
-    probes = probe(scorer, conformed)
+    probes = with_repeated(scorer, conformed, probe(scorer, conformed))
     prove_checks(scorer, sample)
     few = conformed.iloc[:_LEAST_ROWS]
     chosen = spread(conformed, _affordable(lambda: scorer.answers(few), len(conformed), _SERVE_S))
@@ -221,7 +223,7 @@ def _served(
         if not (moved or _differs(served, again)):
             break
     else:
-        raise _not_reproducible(steps)
+        raise not_reproducible(steps, sample)
     clean = np.setdiff1d(np.arange(len(conformed)), np.union1d(tied, jumped))
     return Proved(
         scorer,
@@ -335,6 +337,9 @@ def _moved(
     ]
     batches = [*companies(len(table)), *beside, *further_companies(table)]
     order = [batches[i] for i in rng.permutation(len(batches)) if len(batches[i]) > 1]
+    if scorer.whole_steps:
+        # As many rows as a step may ever see.
+        order.insert(0, rng.integers(0, len(table), scorer.most_rows))
     done = held(order, "beside", _LEAST_COMPANIES, _COMPANIES_S)
     single = np.concatenate(
         [rng.permutation(n_probes), n_probes + rng.permutation(len(table) - n_probes)]
@@ -395,16 +400,6 @@ def _moving_step(scorer: Scorer, steps: Any, table: Any, rows: Rows) -> str:
             table = whole
     name, estimator = steps[-1]
     return f"{name} ({called(estimator)})"
-
-
-def _not_reproducible(steps: Any) -> BatchDependent:
-    name, estimator = steps[-1]
-    return BatchDependent(
-        f"step {name} ({called(estimator)}) gives a row other last bits in another "
-        "position, even in blocks of a fixed size",
-        name,
-        "its answer is not reproducible; use another estimator, or one thread",
-    )
 
 
 def conform_reference(contract: DataContract, reference: pd.DataFrame) -> pd.DataFrame:

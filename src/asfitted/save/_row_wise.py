@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
-from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.pipeline import FeatureUnion
 from sklearn.utils import _safe_indexing
 
 from asfitted.errors import AsfittedError, BatchDependent, RowsChanged
@@ -17,7 +17,7 @@ from asfitted.save._rows import companies, in_time
 from asfitted.scoring import outputs
 from asfitted.scoring.blocks import call_by_rows, is_several, laid_out, n_rows, take
 from asfitted.scoring.rounding import single_precision
-from asfitted.scoring.scorer import parts, quiet_and_single, results
+from asfitted.scoring.scorer import is_plain, parts, quiet_and_single, results
 from asfitted.scoring.shortcuts import Steps
 
 SAMPLE_ROWS = 200
@@ -91,9 +91,9 @@ def plan(steps: Steps, conformed: pd.DataFrame, transform_output: str = "default
         # Where there are scores, a label is theirs: on a tie it may turn with the last bit.
         *labels, judged = outputs.methods(estimator)
         relative = single_precision(table)
-        exact, _ = _prove(name, estimator, getattr(estimator, judged), table, relative)
+        exact, _ = _prove(name, estimator, outputs.caller(estimator, judged), table, relative)
         if all_exact and exact and is_of_trees(estimator):
-            calls = (getattr(estimator, method) for method in labels)
+            calls = (outputs.caller(estimator, method) for method in labels)
             whole_steps += all(_prove(name, estimator, call, table)[0] for call in calls)
         _prove_together(steps, whole_steps, sample, relative)
     return whole_steps
@@ -162,7 +162,6 @@ def _relabelled(table: Any) -> Any:
 
 def _prove_together(steps: Steps, whole_steps: int, sample: pd.DataFrame, relative: float) -> None:
     """Score as `Scorer` does; what each step alone hides, a dtype or an index, shows here."""
-    estimator = steps[-1][1]
 
     def scored(table: Any) -> Any:
         return results(steps, whole_steps, laid_out(table) if whole_steps else table)
@@ -174,13 +173,38 @@ def _prove_together(steps: Steps, whole_steps: int, sample: pd.DataFrame, relati
             names = ", ".join(name for name, _ in steps)
             raise _dependent(names, "gives a row another answer in another company")
         if off != 0:
-            name = steps[-1][0]
-            raise BatchDependent(
-                f"step {name} ({type(estimator).__name__}) gives a row other last bits in another "
-                "position, even in blocks of a fixed size",
-                name,
-                "its answer is not reproducible; use another estimator, or one thread",
+            raise not_reproducible(steps, sample)
+
+
+def not_reproducible(steps: Steps, table: Any) -> BatchDependent:
+    """Return the refusal of a model whose last bits follow no row.
+
+    It names the first step that gives the same table another result when it is asked again,
+    a clock or chance in it, or else the last.
+    """
+    for name, step in steps[:-1]:
+        try:
+            first, again = (
+                step.transform(rows_of(table, np.arange(n_rows(table)))) for _ in range(2)
             )
+            if deviation(first, again) != 0:
+                return BatchDependent(
+                    f"step {name} ({called(step)}) gives the same rows another result when it is "
+                    "asked again",
+                    name,
+                    "let it read no clock and draw nothing by chance: what it needs is a column, "
+                    "or was learnt in fit",
+                )
+            table = first
+        except Exception:
+            break
+    name, estimator = steps[-1]
+    return BatchDependent(
+        f"step {name} ({called(estimator)}) gives a row other last bits in another "
+        "position, even in blocks of a fixed size",
+        name,
+        "its answer is not reproducible; use another estimator, or one thread",
+    )
 
 
 def _dependent(name: str, what: str) -> BatchDependent:
@@ -277,15 +301,15 @@ def called(step: Any) -> str:
 
 
 def parts_of(step: Any, table: Any) -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(step, ColumnTransformer):
+    if type(step) is ColumnTransformer:
         for name, part, columns in step.transformers_:
             if hasattr(part, "transform"):
                 yield name, part, _safe_indexing(table, columns, axis=1)
-    elif isinstance(step, FeatureUnion):
+    elif type(step) is FeatureUnion:
         for name, part in step.transformer_list:
             if hasattr(part, "transform"):
                 yield name, part, table
-    elif isinstance(step, Pipeline):
+    elif is_plain(step):
         for name, part in step.steps:
             if hasattr(part, "transform"):
                 yield name, part, table

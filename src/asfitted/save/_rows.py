@@ -15,6 +15,8 @@ Rows = np.ndarray[Any, Any]
 # Of one value that several rows share.
 _SHARED_VALUES, _SHARED_ROWS = 3, 6
 _RUN = 32
+# Values of one column that come least often.
+_RAREST = 4
 # Of categories of one column; of rows that are looked at for shared values.
 _LABELS, _LOOKED_AT = 50, 100_000
 _ALONE = 16
@@ -74,8 +76,19 @@ def _rare_of(series: pd.Series[Any]) -> list[int]:
         values = series.to_numpy()
         present = np.flatnonzero(~pd.isna(values))
         order = present[[values[present].argmin(), values[present].argmax()]]
-        return rows + order.tolist()
-    return rows
+        rows += order.tolist()
+    return rows + _rarest(series)
+
+
+def _rarest(series: pd.Series[Any]) -> list[int]:
+    """Return rows with the values that come least often, where most come more than once."""
+    codes, values = pd.factorize(series)
+    if len(values) > len(series) / 2:
+        return []
+    counts = np.bincount(codes[codes >= 0], minlength=len(values))
+    rarest = np.argsort(counts, kind="stable")[:_RAREST]
+    _, first = np.unique(codes, return_index=True)
+    return first[int(codes.min() < 0) :][rarest].tolist()
 
 
 def shared(frame: pd.DataFrame) -> Iterator[Rows]:

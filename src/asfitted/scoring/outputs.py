@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import scipy.sparse
 from sklearn.base import is_classifier
 
 from asfitted.contract import DataContract
@@ -26,6 +28,23 @@ def methods(estimator: Any) -> list[str]:
         scores = [m for m in ("predict_proba", "decision_function") if hasattr(estimator, m)]
         called += scores[:1]
     return called
+
+
+def caller(estimator: Any, method: str) -> Callable[[Any], Any]:
+    """Return what asks `estimator` by one of its methods, and gives arrays.
+
+    A list of labels or a sparse matrix of them is an answer as well; the list that
+    ``predict_proba`` gives for several targets holds arrays already.
+    """
+    ask = getattr(estimator, method)
+
+    def call(table: Any) -> Any:
+        result = ask(table)
+        if scipy.sparse.issparse(result):
+            return result.toarray()
+        return np.asarray(result) if method == "predict" and isinstance(result, list) else result
+
+    return call
 
 
 def name_outputs(estimator: Any, results: dict[str, Any]) -> pd.DataFrame:
@@ -72,7 +91,7 @@ def of_pipeline(pipeline: Any, frame: pd.DataFrame, estimator: Any) -> pd.DataFr
     estimator : fitted estimator
         Its last step, which names the answers.
     """
-    results = {method: getattr(pipeline, method)(frame.copy()) for method in methods(estimator)}
+    results = {method: caller(pipeline, method)(frame.copy()) for method in methods(estimator)}
     return name_outputs(estimator, results)
 
 

@@ -14,6 +14,8 @@ from asfitted.scoring.outputs import DECISION, PREDICTION, PROBABILITY
 # A sum whose terms cancel out keeps the rounding of its terms: a thousandth of the
 # column's usual size times that.
 _FLOOR = 1e-3
+# Of the last digit, where the same is called twice.
+_REPEATED = 1e4
 
 
 def rounding(values: np.ndarray[Any, Any]) -> float:
@@ -77,6 +79,35 @@ def _floats_apart(
         off = np.abs(was - now) / np.where(allowed > 0, allowed, relative)
     off = np.where((was == now) | (np.isnan(was) & np.isnan(now)), 0.0, off)
     return np.where(np.isnan(off), np.inf, off).max(axis=1)
+
+
+def repeated_apart(was: pd.DataFrame, now: pd.DataFrame) -> np.ndarray[Any, Any]:
+    """Return how far each row's answers are apart where the same was called twice.
+
+    Only what adds up in several threads may then move, and by a few of the last digits.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,)
+        More than 1 for another answer.
+    """
+    off = np.zeros(len(was))
+    for name in was.columns:
+        first, second = was[name].to_numpy(), now[name].to_numpy()
+        if first.dtype.kind == "f" and second.dtype.kind == "f":
+            eps = float(np.finfo(first.dtype).eps)
+            first, second = first.astype("float64"), second.astype("float64")
+            size = np.where(np.isfinite(first), np.abs(first), 0.0)
+            allowed = eps * np.maximum(_REPEATED * size, np.quantile(size, 0.9))
+            apart_ = np.where(
+                (first == second) | (np.isnan(first) & np.isnan(second)),
+                0.0,
+                np.abs(first - second) / np.maximum(allowed, np.finfo("float64").tiny),
+            )
+            off = np.maximum(off, np.where(np.isnan(apart_), np.inf, apart_))
+        else:
+            off = np.maximum(off, apart(first, second))
+    return off
 
 
 def answers_apart(

@@ -18,12 +18,34 @@ from asfitted.scoring.blocks import call_by_rows, in_blocks, laid_out
 from asfitted.scoring.direct import DirectColumns
 from asfitted.scoring.shortcuts import LINEAR, UNMARKED, Steps, asking, taken
 
+_SEARCHES = frozenset(
+    f"sklearn.model_selection._search{name}"
+    for name in (
+        ".GridSearchCV",
+        ".RandomizedSearchCV",
+        "_successive_halving.HalvingGridSearchCV",
+        "_successive_halving.HalvingRandomSearchCV",
+    )
+)
+# What decides what a pipeline or a search answers; one of its own may be set on an object.
+_METHODS = frozenset({"predict", "predict_proba", "decision_function", "transform"})
+# No step sees more rows, or cells, at once: with more than it was proved with, it could
+# answer otherwise.
+_MOST_ROWS, _LEAST_MOST_ROWS, _MOST_CELLS = 20_000, 1_000, 2_000_000
+
 
 def unwrap(estimator: Any) -> Any:
     """Return the best pipeline of a search, or the estimator itself."""
-    while hasattr(estimator, "best_estimator_"):
+    while _is_exactly(estimator, _SEARCHES) and hasattr(estimator, "best_estimator_"):
         estimator = estimator.best_estimator_
     return estimator
+
+
+def _is_exactly(estimator: Any, kinds: frozenset[str]) -> bool:
+    kind = type(estimator)
+    if f"{kind.__module__}.{kind.__qualname__}" not in kinds:
+        return False
+    return not _METHODS & vars(estimator).keys()
 
 
 # What the pipelines are that may be taken apart: a subclass may answer otherwise than its
@@ -70,8 +92,7 @@ def split(pipeline: Any) -> tuple[DataContract, Steps]:
 
 def is_plain(estimator: Any) -> bool:
     """Whether a pipeline answers as its steps do one by one: of exactly a known class."""
-    kind = type(estimator)
-    return f"{kind.__module__}.{kind.__qualname__}" in _PIPELINES
+    return _is_exactly(estimator, _PIPELINES)
 
 
 def _step_name(estimator: Any) -> str:
@@ -223,6 +244,12 @@ class Scorer:
         """The last step."""
         return self.steps[-1][1]
 
+    @property
+    def most_rows(self) -> int:
+        """Rows that the steps see at once, at most; a larger table is scored in parts."""
+        cells = _MOST_CELLS // len(self.contract.features)
+        return max(_LEAST_MOST_ROWS, min(_MOST_ROWS, cells))
+
     def score(self, conformed: pd.DataFrame) -> pd.DataFrame:
         """Return all outputs for conformed rows.
 
@@ -257,6 +284,11 @@ class Scorer:
         if len(conformed) == 0:
             # No estimator takes no rows; one row tells the columns and types.
             raise ValueError("there is nothing to score")
+        most = self.most_rows
+        if len(conformed) > most:
+            starts = range(0, len(conformed), most)
+            parts = [self.answers(conformed.iloc[start : start + most]) for start in starts]
+            return pd.concat(parts, ignore_index=True)
         with quiet_and_single(self.transform_output):
             # The caller's index is no property of a row, and a step that writes into
             # its input must not write into what goes on record.

@@ -81,7 +81,7 @@ def asking(
     def ask(method: str, table: Any) -> Any:
         if call is not None:
             return call(method, table)
-        return call_by_rows(getattr(estimator, method), table, name)
+        return call_by_rows(outputs.caller(estimator, method), table, name)
 
     def labels_and_scores(table: Any) -> list[Any]:
         probabilities = ask("predict_proba", table)
