@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from asfitted.contract import DataContract
 from asfitted.errors import (
+    AnswersDiffer,
     AsfittedError,
     BatchDependent,
     ContractViolation,
@@ -225,10 +226,17 @@ def _served(
     else:
         raise not_reproducible(steps, sample)
     clean = np.setdiff1d(np.arange(len(conformed)), np.union1d(tied, jumped))
+    if len(clean) == 0:
+        raise AnswersDiffer(
+            "of no row of the reference is the answer the same, at once and in blocks: each time a "
+            "step jumps, or scores tie, within rounding",
+            WHERE,
+            "round what the step is given, or use a step that does not turn on the last bits",
+        )
     return Proved(
         scorer,
         shortcuts,
-        conformed.iloc[clean if len(clean) else tied].reset_index(drop=True),
+        conformed.iloc[clean].reset_index(drop=True),
         probes.frame,
         relative,
         Proof(len(conformed), alone, beside, len(probes.frame), len(tied), len(jumped)),
