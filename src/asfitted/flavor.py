@@ -74,9 +74,9 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Fi
         if source == "serve" and model.recorder is not None:
             # A server that could not record would refuse each request; say so now.
             model.recorder.can_record()
-    except Exception as error:
+    except Exception:
         if source == "serve":
-            door.give_up(error)
+            door.give_up()
         raise
     model.spark_zone = zone
     if source == "serve":

@@ -116,7 +116,8 @@ def run_all(
         started[door] = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=own,
-            env={**environment, **variables},
+            # MLflow copies the folder while others would write bytecode into it.
+            env={**environment, **variables, "PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

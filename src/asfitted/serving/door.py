@@ -140,14 +140,12 @@ def read_as_served(contract: DataContract) -> None:
     module.parse_csv_input, module._parse_json_data = csv, from_json  # type: ignore[attr-defined]
 
 
-def give_up(error: Exception) -> None:
-    """End the server whose worker cannot load the model, and say why.
+def give_up() -> None:
+    """End the server whose worker cannot load the model.
 
     uvicorn starts a worker anew whenever one has died, without end: whoever ran
-    ``mlflow models serve -w 2`` would never see that it failed. It also ends the others,
-    and this one perhaps before Python has shown the error.
+    ``mlflow models serve -w 2`` would never see that it failed.
     """
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid is not None:
-        logger.error("the model cannot be loaded: %s: %s", type(error).__name__, error)
         os.kill(parent.pid, signal.SIGTERM)
