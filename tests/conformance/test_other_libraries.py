@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import conformance_dishonest as steps
@@ -217,7 +216,7 @@ def test_catboost(native) -> None:
     options: dict[str, Any] = {"iterations": 20, "verbose": 0, "allow_writing_files": False}
     if native:
         options |= {"cat_features": LABELS, "text_features": ["note"]}
-    model = importlib.import_module("catboost").CatBoostClassifier(**options)
+    model = lib("catboost").CatBoostClassifier(**options)
     whole = make_pipeline(asfitted.Conform(CONTRACT), model)
     assert_served((whole if native else encoded(asfitted.Dummies(), model)).fit(ROWS, TARGET), ROWS)
 

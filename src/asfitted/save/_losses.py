@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.preprocessing import OneHotEncoder
-from sklearn.utils import _safe_indexing, get_tags
+from sklearn.utils import _safe_indexing
 
 from asfitted.contract import Column
 from asfitted.errors import ProbeFailed
@@ -65,12 +66,14 @@ def _reached(step: Any, names: list[str]) -> Iterator[tuple[str, Any, int]]:
 
 def is_supervised(encoder: Any) -> bool:
     """Whether an encoder learns from the target: an unseen category gets its prior."""
-    try:
-        if get_tags(encoder).target_tags.required:
+    with suppress(Exception):
+        # From scikit-learn 1.6 on.
+        if encoder.__sklearn_tags__().target_tags.required:
             return True
-        # feature-engine does not tell scikit-learn, but cannot be fitted without.
+    try:
+        # Whoever does not tell scikit-learn, such as feature-engine, cannot be fitted without.
         target = inspect.signature(encoder.fit).parameters.get("y")
-    except Exception:
+    except (AttributeError, TypeError, ValueError):
         return False
     return target is not None and target.default is inspect.Parameter.empty
 
