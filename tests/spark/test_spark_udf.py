@@ -112,10 +112,13 @@ def test_without_the_zone_the_rows_are_refused_where_a_person_sees_it(
     assert "2013" not in said
 
 
-def attempts(spark: Any, model: str, table: pa.Table, **config: str) -> list[str]:
+def attempts(
+    spark: Any, model: str, table: pa.Table, cast: dict[str, str] | None = None, **config: str
+) -> list[str]:
     """Return what each row's answer is in a UDF, or for all rows why they are refused.
 
     As `spark_udf` does it; but an error there costs a worker, and seconds for a new one.
+    The columns in `cast` are cast by Spark first, to the type that is named there.
     """
     from pyspark.sql.functions import pandas_udf
 
@@ -132,12 +135,14 @@ def attempts(spark: Any, model: str, table: pa.Table, **config: str) -> list[str
     attempt.__annotations__ = {"columns": pd.Series, "return": pd.Series}
     udf = pandas_udf(attempt, "string")
     frame = spark.createDataFrame(table).coalesce(1)
+    for name, type_name in (cast or {}).items():
+        frame = frame.withColumn(name, frame[name].cast(type_name))
     answered = frame.select("id", udf(*names).alias("answer")).toArrow()
     return answered.sort_by("id")["answer"].to_pylist()
 
 
-def the_refusal(spark: Any, model: str, table: pa.Table, **config: str) -> str:
-    (said,) = set(attempts(spark, model, table, **config))
+def the_refusal(spark: Any, model: str, table: pa.Table, **options: Any) -> str:
+    (said,) = set(attempts(spark, model, table, **options))
     assert said.startswith("ContractViolation: "), said
     return said
 
@@ -200,26 +205,52 @@ def test_a_decimal_keeps_the_digits(spark: Any, zone: Zone, model: str, rows: pa
     assert got == [value.hex() for value in expected(model, table).tolist()]
 
 
+NTZ = ["2013-05-01 12:00:00.000001", "2013-06-01 12:00:00"]
+
+
+def in_zone(texts: list[str], zone: str) -> pa.Array:
+    meant = [pd.Timestamp(text).tz_localize(zone) for text in texts]
+    return pa.array(meant, pa.timestamp("us", "UTC"))
+
+
 def test_a_timestamp_without_a_zone_cannot_be_told_from_one_that_lost_it(
     spark: Any, zone: Zone, model: str, rows: pa.Table
 ) -> None:
     zone("Asia/Kolkata")
-    walls = [pd.Timestamp("2013-05-01T12:00:00.000001"), pd.Timestamp("2013-06-01T12:00")]
-    table = with_column(rows[:2], "at", pa.array(walls, pa.timestamp("us")))
-    assert "at: 2 of 2 times have no zone" in the_refusal(spark, model, table)
-    meant = [wall.tz_localize("Asia/Kolkata") for wall in walls]
-    aware = with_column(rows[:2], "at", pa.array(meant, pa.timestamp("us", "UTC")))
-    got = attempts(spark, model, table, spark_zone="Asia/Kolkata")
-    assert got == [value.hex() for value in expected(model, aware).tolist()]
+    table = with_column(rows[:2], "at", pa.array(NTZ))
+    options = {"cast": {"at": "timestamp_ntz"}}
+    assert "at: 2 of 2 times have no zone" in the_refusal(spark, model, table, **options)
+    meant = with_column(table, "at", in_zone(NTZ, "Asia/Kolkata"))
+    got = attempts(spark, model, table, **options, spark_zone="Asia/Kolkata")
+    assert got == [value.hex() for value in expected(model, meant).tolist()]
 
 
 def test_as_text_a_timestamp_without_a_zone_is_the_contracts_affair(
     spark: Any, zone: Zone, model: str, rows: pa.Table
 ) -> None:
-    zone("Asia/Kolkata")
-    table = with_column(rows[:2], "at", pa.array(["2013-05-01T12:00", "2013-06-01T12:00"]))
-    got = attempts(spark, model, table, spark_zone="Asia/Kolkata")
-    assert got == [value.hex() for value in expected(model, table).tolist()]
+    """Also at a time that the session's clocks skip."""
+    zone("America/New_York")
+    walls = [NTZ[0], "2013-03-10 02:30:00"]
+    frame = spark.createDataFrame(pa.table({"due": walls}))
+    cast = frame.selectExpr("cast(cast(due as timestamp_ntz) as string) as due").toArrow()
+    table = with_column(rows[:2], "due", cast["due"])
+    meant = with_column(table, "due", in_zone(walls, "Asia/Kolkata"))
+    got = attempts(spark, model, table, spark_zone="America/New_York")
+    assert got == [value.hex() for value in expected(model, meant).tolist()]
+
+
+def test_as_text_with_its_offset_a_timestamp_needs_no_zone(
+    spark: Any, zone: Zone, model: str, rows: pa.Table
+) -> None:
+    zone("America/New_York")
+    pattern = "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"
+    held = spark.createDataFrame(rows)
+    table = rows
+    for name in ("at", "due"):
+        texts = held.orderBy("id").selectExpr(f'date_format({name}, "{pattern}") as text')
+        table = with_column(table, name, texts.toArrow()["text"])
+    got = attempts(spark, model, table)
+    assert got == [value.hex() for value in expected(model, rows).tolist()]
 
 
 def in_a_worker(spark: Any, table: pa.Table, function: Any) -> list[str]:
