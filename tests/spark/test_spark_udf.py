@@ -15,6 +15,7 @@ import pytest
 from spark_rows import as_frame
 
 import asfitted
+from asfitted.config import LOG_VARIABLE
 
 pytestmark = [
     # MLflow's and pyspark's own.
@@ -347,13 +348,17 @@ def test_nothing_is_recorded_and_the_worker_says_so_once(
     assert not (home / "log").exists()
 
 
-def test_the_driver_is_no_worker(spark: Any, model: str, home: Path, rows: pa.Table) -> None:
+def test_the_driver_is_no_worker(
+    spark: Any, model: str, rows: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A naive time is in the contract's zone there, and an answer is on record."""
+    # Not the workers' log, in which another test finds nothing.
+    monkeypatch.setenv(LOG_VARIABLE, str(tmp_path / "log"))
     frame = as_frame(rows[:2])
     naive = frame.assign(at=[pd.Timestamp("2013-05-01T12:00"), pd.Timestamp("2013-06-01T12:00")])
     aware = naive.assign(at=naive["at"].dt.tz_localize("America/New_York"))
     answered = asfitted.load_model(model).predict(naive)
     assert same_bits(answered, asfitted.load_model(model, record=False).predict(aware))
-    assert (home / "log").exists()
+    assert (tmp_path / "log").exists()
     with pytest.raises(asfitted.errors.ConfigError, match="only a Spark worker"):
         mlflow.pyfunc.load_model(model, model_config={"spark_zone": "UTC"})
