@@ -56,7 +56,7 @@ _ROWS, _LEAST_ROWS, _ASK_S, _SERVE_S = 30_000, 1_000, 20.0, 5.0
 # Rows that are scored alone and in many companies.
 _POOL_ROWS = 1_000
 # What all rows alone, and all companies, may take; the least of each is always done.
-_ALONE_S, _COMPANIES_S = 1.0, 1.0
+_ALONE_S, _COMPANIES_S = 0.5, 0.5
 _LEAST_ALONE, _LEAST_COMPANIES = 16, 24
 
 Advance = Callable[[str, int, "int | None"], None]
