@@ -142,14 +142,15 @@ def _golden(
     # Without shortcuts: a load, which takes them, proves them once more.
     plain = Scorer(unwrap(given), scorer.whole_steps, (), scorer.transform_output)
     rows = _without_secrets(sample(proved.conformed, GOLDEN_ROWS), contract, fields)
-    probes = _without_secrets(sample(proved.probes, GOLDEN_PROBES), contract, fields)
+    # In another order than they were proved in: what a step remembers shows in a fresh process.
+    probes = sample(proved.probes, GOLDEN_PROBES).iloc[::-1].reset_index(drop=True)
+    probes = _without_secrets(probes, contract, fields)
     parts = [part for part in ((rows, plain.score(rows)), _allowed(plain, probes)) if len(part[0])]
     examples, served = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
     examples.attrs = dict(rows.attrs)
     trained = ask(given, examples, scorer.estimator)
     off, tied = answers_apart(scorer.estimator, trained, served, proved.relative)
-    # In another order than they were proved in: what a step remembers shows in a fresh process.
-    clear = np.flatnonzero((off <= 1) & ~tied)[::-1]
+    clear = np.flatnonzero((off <= 1) & ~tied)
     return tuple(part.iloc[clear].reset_index(drop=True) for part in (examples, served, trained))  # type: ignore[return-value]
 
 
