@@ -310,7 +310,8 @@ def test_eight_threads_lose_nothing_and_mix_nothing_up(rows, target, journal) ->
         assert alone.outputs(own).to_dict("records") == [said]
 
 
-_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+# U+0000 is no text of this contract.
+_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 _MOMENTS = st.datetimes(min_value=datetime(1000, 1, 1)).map(
     lambda moment: moment.isoformat(timespec="microseconds") + "Z"
 )
