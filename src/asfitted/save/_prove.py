@@ -52,7 +52,7 @@ from asfitted.scoring.scorer import Scorer, quiet_and_single, split, unwrap
 
 # Rows of the reference that the pipeline itself is asked about, and that are then scored as
 # they will be served: as many as each does in its time, and no fewer than the least.
-_ROWS, _LEAST_ROWS, _ASK_S, _SERVE_S = 30_000, 1_000, 20.0, 5.0
+_ROWS, _LEAST_ROWS, _ASK_S, _SERVE_S = 20_000, 1_000, 20.0, 5.0
 # Rows that are scored alone and in many companies.
 _POOL_ROWS = 1_000
 # What all rows alone, and all companies, may take; the least of each is always done.
