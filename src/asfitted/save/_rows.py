@@ -16,7 +16,7 @@ Rows = np.ndarray[Any, Any]
 _SHARED_VALUES, _SHARED_ROWS = 3, 6
 _RUN = 32
 # Values of one column that come least often.
-_RAREST = 4
+_RAREST = 64
 # Of categories of one column; of rows that are looked at for shared values.
 _LABELS, _LOOKED_AT = 50, 100_000
 _ALONE = 16
