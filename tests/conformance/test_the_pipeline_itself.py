@@ -325,7 +325,9 @@ def test_a_subclass_of_a_column_transformer_is_named() -> None:
 
 
 def test_a_step_that_looks_aside_only_in_a_batch_larger_than_the_reference() -> None:
-    refused(pipe(steps.clipped_where_many).fit(ORDERS, TARGET))
+    error = refused(pipe(steps.clipped_where_many).fit(ORDERS, TARGET))
+    assert error.where == "functiontransformer (FunctionTransformer of clipped_where_many)"
+    assert "beside 19999 others" in error.what
 
 
 @pytest.mark.parametrize("row", [41_234, 20_001, 7])

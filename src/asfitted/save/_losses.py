@@ -234,7 +234,7 @@ def _drops_unseen(encoder: Any) -> bool:
 
 
 def _hint_for_loss(name: str, encoders: list[tuple[Any, int]]) -> str:
-    if any("categories" in parts_names(encoder) for encoder, _ in encoders):
+    if any("categories" in _parameters(encoder) for encoder, _ in encoders):
         return (
             f"hand the list over: categories=contract.categories([{name!r}, …]), "
             "or use asfitted.Dummies"
@@ -248,7 +248,7 @@ def _hint_for_loss(name: str, encoders: list[tuple[Any, int]]) -> str:
 def hint_for_failure(scorer: Scorer, name: str) -> str:
     """Return what to do about a value that fails, in terms that the encoder has."""
     for encoder, _ in encoders_of(scorer.steps, scorer.contract.features).get(name, []):
-        names = parts_names(encoder)
+        names = _parameters(encoder)
         if "categories" in names:
             return (
                 "let a step take it (an imputer, contract.categories(columns) for an encoder), "
@@ -266,7 +266,7 @@ def hint_for_failure(scorer: Scorer, name: str) -> str:
     )
 
 
-def parts_names(encoder: Any) -> set[str]:
+def _parameters(encoder: Any) -> set[str]:
     """Return the names of an estimator's parameters."""
     return set(encoder.get_params(deep=False)) if hasattr(encoder, "get_params") else set()
 
@@ -299,7 +299,6 @@ def warn_of_unused(scorer: Scorer, probes: pd.DataFrame, names: Sequence[str]) -
 
 def transform(scorer: Scorer, table: Any) -> Any:
     """Return what the estimator is given for conformed rows."""
-
     whole = scorer.steps[:-1][: scorer.whole_steps]
     rest = scorer.steps[len(whole) : -1]
     with quiet_and_single(scorer.transform_output):

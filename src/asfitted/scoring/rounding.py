@@ -134,7 +134,6 @@ def answers_apart(
         return np.full(len(was), np.inf), np.zeros(len(was), dtype=bool)
     off = np.zeros(len(was))
     labels_off = np.zeros(len(was))
-    tied = np.zeros(len(was), dtype=bool)
     for name in was.columns:
         distance = apart(was[name].to_numpy(), now[name].to_numpy(), relative)
         ties = _ties(estimator, was, str(name), relative)
@@ -143,8 +142,7 @@ def answers_apart(
         else:
             off = np.maximum(off, np.where(ties, 0.0, distance))
             labels_off = np.maximum(labels_off, np.where(ties, distance, 0.0))
-    tied = (labels_off > 1) & (off <= 1)
-    return off, tied
+    return off, (labels_off > 1) & (off <= 1)
 
 
 def _ties(

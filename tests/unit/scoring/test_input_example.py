@@ -141,4 +141,4 @@ def test_every_kind_of_column_survives(
             data.draw(st.lists(drawn, min_size=rows, max_size=rows)), dtype=object
         )
     contract = DataContract.from_yaml("schema_version: 1\ncolumns:\n" + "\n".join(lines))
-    written(tmp_path_factory.mktemp("example"), contract, pd.DataFrame(frame))
+    assert len(written(tmp_path_factory.mktemp("example"), contract, pd.DataFrame(frame))) == rows
